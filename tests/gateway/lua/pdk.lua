@@ -1,0 +1,261 @@
+-- Law of this file: as much of Kong's plugin development kit (3.x) as an authentication plugin uses, with Kong's own
+-- rules about phases, arguments and headers. It stands in for Kong where Kong cannot run; it is no Kong.
+
+local new_cache = require "pdk_cache"
+
+local concat = table.concat
+local error, ipairs, pairs, setmetatable, tostring, type = error, ipairs, pairs, setmetatable, tostring, type
+
+local MAX_HEADERS_DEFAULT = 100
+local MAX_HEADERS = 1000
+local UUID = "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"
+
+local function only_in(...)
+  local phases = {}
+  for _, phase in ipairs { ... } do
+    phases[phase] = true
+  end
+  return function(name)
+    local phase = ngx.get_phase()
+    if not phases[phase] then
+      error("function '" .. name .. "' cannot be called in " .. phase .. " phase", 3)
+    end
+  end
+end
+
+local in_request = only_in("rewrite", "access", "header_filter", "body_filter", "log")
+local in_access = only_in("rewrite", "access")
+local before_body = only_in("rewrite", "access", "header_filter")
+
+local function check_header(name, value)
+  if type(name) ~= "string" then
+    error("header must be a string", 3)
+  end
+  if type(value) ~= "string" and type(value) ~= "number" and type(value) ~= "boolean" then
+    error("invalid header value for '" .. name .. "': got " .. type(value) .. ", expected string, number, boolean", 3)
+  end
+end
+
+local function set_response_header(name, value)
+  if type(value) == "table" and name:lower() == "www-authenticate" then
+    value = value[#value] -- nginx has one place for it: the last wins
+  end
+  ngx.header[name] = value
+end
+
+local function request()
+  local _M = {}
+
+  function _M.get_method()
+    in_request("get_method")
+    return ngx.req.get_method()
+  end
+
+  function _M.get_path()
+    in_request("get_path")
+    return (ngx.var.request_uri:match("^[^?]*"))
+  end
+
+  -- Names are in lower case; a header that came more than once is a table of its values.
+  function _M.get_headers(max_headers)
+    in_request("get_headers")
+    max_headers = max_headers or MAX_HEADERS_DEFAULT
+    if type(max_headers) ~= "number" or max_headers < 1 or max_headers > MAX_HEADERS then
+      error("max_headers must be a number between 1 and " .. MAX_HEADERS, 2)
+    end
+    return (ngx.req.get_headers(max_headers))
+  end
+
+  -- Of a repeated header the first value; hyphens may be asked for as underscores.
+  function _M.get_header(name)
+    in_request("get_header")
+    if type(name) ~= "string" then
+      error("header name must be a string", 2)
+    end
+    local value = _M.get_headers()[name]
+    if type(value) == "table" then
+      return value[1]
+    end
+    return value
+  end
+
+  return _M
+end
+
+local function service_request()
+  local _M = {}
+
+  function _M.set_header(name, value)
+    in_access("set_header")
+    check_header(name, value)
+    ngx.req.set_header(name, value)
+  end
+
+  function _M.clear_header(name)
+    in_access("clear_header")
+    if type(name) ~= "string" then
+      error("header must be a string", 2)
+    end
+    ngx.req.clear_header(name)
+  end
+
+  return _M
+end
+
+local function response()
+  local _M = {}
+
+  function _M.set_header(name, value)
+    before_body("set_header")
+    if type(value) ~= "table" then
+      check_header(name, value)
+    end
+    set_response_header(name, value)
+  end
+
+  function _M.add_header(name, value)
+    before_body("add_header")
+    check_header(name, value)
+    local values = ngx.header[name]
+    if values == nil then
+      values = {}
+    elseif type(values) ~= "table" then
+      values = { values }
+    end
+    values[#values + 1] = value
+    ngx.header[name] = values
+  end
+
+  function _M.exit(status, body, headers)
+    in_access("exit")
+    if type(status) ~= "number" or status < 100 or status > 599 then
+      error("code must be a number between 100 and 599", 2)
+    end
+    if body ~= nil and type(body) ~= "string" then
+      error("this stand-in sends strings only", 2)
+    end
+    ngx.status = status
+    for name, value in pairs(headers or {}) do
+      set_response_header(name, value)
+    end
+    ngx.header["Content-Length"] = #(body or "")
+    if body then
+      ngx.print(body)
+    end
+    return ngx.exit(status)
+  end
+
+  return _M
+end
+
+local function client(consumers)
+  local _M = {}
+
+  function _M.authenticate(consumer, credential)
+    in_access("authenticate")
+    if consumer ~= nil and type(consumer) ~= "table" then
+      error("consumer must be a table or nil", 2)
+    end
+    if credential ~= nil and type(credential) ~= "table" then
+      error("credential must be a table or nil", 2)
+    end
+    if consumer == nil and credential == nil then
+      error("either credential or consumer must be provided", 2)
+    end
+    ngx.ctx.authenticated_consumer = consumer
+    ngx.ctx.authenticated_credential = credential
+  end
+
+  function _M.get_credential()
+    in_request("get_credential")
+    return ngx.ctx.authenticated_credential
+  end
+
+  function _M.get_consumer()
+    in_request("get_consumer")
+    return ngx.ctx.authenticated_consumer
+  end
+
+  function _M.load_consumer(id, search_by_username)
+    if type(id) ~= "string" then
+      error("consumer_id must be a string", 2)
+    end
+    if not id:find(UUID) and not search_by_username then
+      error("cannot load a consumer with an id that is not a uuid", 2)
+    end
+    for _, consumer in ipairs(consumers) do
+      if consumer.id == id or search_by_username and consumer.username == id then
+        return consumer
+      end
+    end
+    return nil
+  end
+
+  return _M
+end
+
+local function log()
+  local _M = {}
+  local levels = {
+    debug = ngx.DEBUG, info = ngx.INFO, notice = ngx.NOTICE, warn = ngx.WARN, err = ngx.ERR, crit = ngx.CRIT,
+  }
+  for name, level in pairs(levels) do
+    _M[name] = function(...)
+      local parts = { ... }
+      for i = 1, select("#", ...) do
+        parts[i] = tostring(parts[i])
+      end
+      ngx.log(level, "[credential-validator] ", concat(parts))
+    end
+  end
+  return _M
+end
+
+-- kong.ctx.shared is one table for a request; kong.ctx.plugin one for a request and a plugin.
+local function ctx()
+  return setmetatable({}, {
+    __index = function(_, name)
+      if name ~= "shared" and name ~= "plugin" then
+        error("kong.ctx has no '" .. tostring(name) .. "'", 2)
+      end
+      local key = "kong_ctx_" .. name
+      local found = ngx.ctx[key]
+      if not found then
+        found = {}
+        ngx.ctx[key] = found
+      end
+      return found
+    end,
+  })
+end
+
+local function router()
+  return {
+    get_service = function()
+      return ngx.ctx.route and ngx.ctx.route.service
+    end,
+    get_route = function()
+      return ngx.ctx.route
+    end,
+  }
+end
+
+-- Makes the global `kong` of one gateway. `dict` names a shared dictionary.
+return function(consumers, dict)
+  return {
+    version = "3.9.1",
+    request = request(),
+    service = { request = service_request() },
+    response = response(),
+    client = client(consumers),
+    router = router(),
+    cache = new_cache(dict),
+    ctx = ctx(),
+    log = log(),
+    db = { consumers = {
+      cache_key = function(_, id)
+        return "consumers:" .. id .. ":::::"
+      end,
+    } },
+  }
+end

@@ -1,0 +1,177 @@
+"""Strict parse and signature of a compact JWS.
+
+Law of this file: everything that decides whether bytes are a well-formed signed token, and whether a given key
+signed it, lives here (RFC 7515, RFC 8725). Which key may sign is ``jwks``'s business, what the claims say is
+``claims``'s. ``jku``, ``x5u``, ``jwk`` and ``x5c`` in a header are never looked at.
+"""
+
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jwt
+from jwt.algorithms import Algorithm
+
+from validator.errors import Denied
+from validator.model import Reason
+
+# Asymmetric signatures only: `none` proves nothing and an HMAC key would be the public key (RFC 8725 section 3.1).
+ALGORITHMS: Final[dict[str, Algorithm]] = {
+    name: jwt.get_algorithm_by_name(name)
+    for name in (
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+    )
+}  # fmt: skip
+
+_JWE_DOTS = 4
+_JWS_DOTS = 2
+
+# base64url -> base64; what base64url does not have becomes a character that base64 does not have either.
+_TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PADDING: Final = (b"", None, b"==", b"=")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Jws:
+    """A compact JWS taken apart; nothing in it is to be believed before ``verify``.
+
+    ``payload`` is the decoded JSON object of the claims.
+    """
+
+    alg: str
+    kid: str | None
+    typ: str | None
+    header: dict[str, Any]
+    payload: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        return f"Jws(alg={self.alg!r}, <redacted>)"
+
+
+def _malformed(detail: str) -> Denied:
+    return Denied(Reason.TOKEN_MALFORMED, detail)
+
+
+def decode_base64url(part: bytes) -> bytes:
+    """Base64url without padding (RFC 7515 section 2); no line breaks, no other alphabet.
+
+    Raises:
+        ValueError: anything else.
+    """
+    padding = _PADDING[len(part) % 4]
+    if padding is None:
+        raise ValueError("impossible length")
+    return binascii.a2b_base64(part.translate(_TO_BASE64) + padding, strict_mode=True)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicated member")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
+def read_json_object(data: bytes) -> dict[str, Any]:
+    """A JSON object in UTF-8 with unique member names (RFC 8725 section 2.4 names what parsers disagreeing on
+    duplicates lead to), without NaN, and with nothing after it.
+
+    Raises:
+        ValueError: anything else, also nesting too deep to read.
+    """
+    try:
+        value = _decoder.decode(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one kind of error for one kind of input
+    return value
+
+
+def _read_part(part: bytes, name: str) -> dict[str, Any]:
+    try:
+        return read_json_object(decode_base64url(part))
+    except ValueError:
+        raise _malformed(
+            f"the {name} is not base64url of one JSON object with unique members"
+        ) from None  # the cause would quote the token
+
+
+def _optional_string(header: dict[str, Any], name: str) -> str | None:
+    value = header.get(name)
+    if value is None and name not in header:
+        return None
+    if not isinstance(value, str):
+        raise _malformed(f"the header's {name} is not a string")
+    return value
+
+
+def looks_like_jwt(token: bytes) -> bool:
+    """Whether a token is meant to be readable: three or five dotted parts, the first a JSON object's start."""
+    return token.count(b".") in (_JWS_DOTS, _JWE_DOTS) and token.startswith(b"ey")
+
+
+def parse(token: bytes, *, max_bytes: int) -> Jws:
+    """Takes a compact JWS apart (RFC 7515 section 5.2, steps 1 to 7), reading header and payload once.
+
+    Not checked here: the algorithm against the configuration, the signature, the claims.
+
+    Raises:
+        Denied: ``token_malformed`` or ``token_encrypted``.
+    """
+    if len(token) > max_bytes:
+        raise _malformed(f"the token is longer than {max_bytes} bytes")
+    dots = token.count(b".")
+    if dots == _JWE_DOTS:
+        raise Denied(Reason.TOKEN_ENCRYPTED, "five parts: an encrypted token (RFC 7516); ask for a signed one")
+    if dots != _JWS_DOTS:
+        raise _malformed("not a compact JWS of three parts; opaque tokens cannot be read")
+    signing_input, _, last = token.rpartition(b".")
+    first, _, second = signing_input.partition(b".")
+    header = _read_part(first, "header")
+    alg = header.get("alg")
+    if not isinstance(alg, str):
+        raise _malformed("the header names no alg")
+    if "crit" in header:
+        raise _malformed("the header holds crit, and no extension is understood (RFC 7515 section 4.1.11)")
+    kid = _optional_string(header, "kid")
+    typ = _optional_string(header, "typ")
+    payload = _read_part(second, "payload")
+    try:
+        signature = decode_base64url(last)
+    except ValueError:
+        raise _malformed("the signature is not base64url") from None
+    return Jws(alg, kid, typ, header, payload, signing_input, signature)
+
+
+def check_algorithm(jws: Jws, allowed: frozenset[str]) -> None:
+    """RFC 8725 section 3.1: the configuration names the algorithms, never the token.
+
+    Raises:
+        Denied: ``algorithm_not_allowed``.
+    """
+    if jws.alg not in allowed or jws.alg not in ALGORITHMS:
+        raise Denied(Reason.ALGORITHM_NOT_ALLOWED, f"alg {jws.alg[:20]!r} is not among the configured ones")
+
+
+def verify(jws: Jws, key: Any) -> None:
+    """Whether ``key`` (a ``cryptography`` public key that fits ``alg``) signed this token.
+
+    Raises:
+        Denied: ``signature_invalid``.
+    """
+    try:
+        valid = ALGORITHMS[jws.alg].verify(jws.signing_input, key, jws.signature)
+    except Exception:  # noqa: BLE001 - whatever a crafted signature upsets in the library, it is not a valid one
+        valid = False
+    if not valid:
+        raise Denied(Reason.SIGNATURE_INVALID, f"the signature does not fit the key {jws.kid!r}")

@@ -1,0 +1,110 @@
+"""What the inner floors ask of the outer ones, as protocols.
+
+Law of this file: signatures and promises, nothing that runs.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from validator.model import Application, HttpReply, HttpRequest, Proof, RegistrationStatus, Revocation
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> float:
+        """Seconds since the epoch (RFC 7519 NumericDate): what ``exp`` is compared with."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards: cooldowns, windows, timeouts."""
+
+
+class HttpClient(Protocol):
+    """Carries requests to one identity provider and judges nothing."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """The reply, whatever its status.
+
+        Raises:
+            Unavailable: no complete reply within the bounds on time, size, redirects and parallel calls.
+        """
+
+
+class Registry(Protocol):
+    """Applications by (strategy, client id); read on the request's way, so it answers from memory."""
+
+    def find(self, strategy: str, client_id: str) -> Application | None:
+        """GUID-shaped client ids compare without regard to case, all others exactly.
+
+        Raises:
+            Unavailable: (``store_unavailable``) the registry could not be loaded.
+        """
+
+
+class Revocations(Protocol):
+    """What no longer counts; read on the request's way, so it answers from memory."""
+
+    def covers(self, proof: Proof, application: Application | None) -> bool:
+        """Whether the client, the application, the token or the session of this proof has been revoked."""
+
+
+class RegistryAdmin(Protocol):
+    """What the control plane does to the registry. Every write is durable when the call returns, and then
+    in force for the next request."""
+
+    def get(self, application_id: str) -> Application | None: ...
+
+    def list(
+        self, *, strategy: str | None = None, client_id: str | None = None, after: str = "", limit: int = 100
+    ) -> Sequence[Application]:
+        """In order of id, those beyond ``after``."""
+
+    async def create(self, application: Application) -> None:
+        """Raises ``Conflict`` when the id, or the client id under its strategy, is taken."""
+
+    async def replace(self, application: Application) -> None:
+        """Raises ``NotFound``, ``ReadOnly`` (it stands in the file) or ``Conflict``."""
+
+    async def delete(self, application_id: str) -> None:
+        """Raises ``NotFound`` or ``ReadOnly``."""
+
+    async def set_registration(
+        self, application_id: str, service: str, status: RegistrationStatus | None
+    ) -> Application:
+        """``None`` removes it. Raises ``NotFound`` or ``ReadOnly``."""
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Writing the same one twice is no error."""
+
+    async def unrevoke(self, revocation: Revocation) -> bool:
+        """Whether there was one to lift."""
+
+    def revocations(self, *, limit: int = 1000) -> Sequence[Revocation]: ...
+
+
+class Epoch(Protocol):
+    """Told of every change that may make a cached reply untrue; the narrower the call, the fewer replies are
+    judged again."""
+
+    def touch_client(self, strategy: str, client_id: str) -> None: ...
+
+    def touch_id(self, identifier: str) -> None:
+        """A token's ``jti`` or a session's id."""
+
+    def touch_all(self) -> None: ...
+
+
+class RegistryError(Exception):
+    """A write that the registry refuses; the message is for the person who asked."""
+
+
+class NotFound(RegistryError):
+    """No such application."""
+
+
+class Conflict(RegistryError):
+    """Another application holds that id or that client id."""
+
+
+class ReadOnly(RegistryError):
+    """The application stands in the configuration file and is changed there."""

@@ -1,0 +1,265 @@
+"""The control plane's JSON.
+
+Law of this file: the shape of every body that comes in or goes out, as pydantic models; from them come the
+validation, the replies and the OpenAPI document, so the three cannot disagree. What needs more than one
+member or the configuration to be judged stands in ``mistakes`` beside its model.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from validator.model import Application, Origin, RegistrationStatus, Revocation
+
+# C0 and C1 controls, DEL, the line and paragraph separators: nothing that breaks a header or a log line.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+MAX_REGISTRATIONS = 1000  # services of one application
+
+
+def _printable(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+def _addressable(value: str) -> str:
+    if value in {".", ".."}:
+        raise ValueError("must not be '.' or '..': no URL could name it")
+    return value
+
+
+def _short(value: object) -> object:
+    return {"service": value, "status": "approved"} if isinstance(value, str) else value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable), AfterValidator(_addressable)]
+Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
+ClientId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
+Service = Annotated[
+    str, Field(min_length=1, max_length=256), AfterValidator(_printable), AfterValidator(_addressable)
+]
+StrategyName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+TokenId = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_printable)]
+Status = Literal["approved", "pending", "revoked", "rejected"]
+Mistakes = list[tuple[str, str]]  # JSON pointer, what is wrong
+
+
+class Body(BaseModel):
+    """What every request body has in common: nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
+        """What a field alone cannot tell; ``raw`` is an object as parsed, of unknown content."""
+        del raw, strategies
+        return []
+
+
+class RegistrationStatusBody(Body):
+    """The status of an application's right to call one service."""
+
+    status: Status = Field(description="only approved opens the door")
+
+
+class RegistrationBody(Body):
+    """An application's right to call one service."""
+
+    service: Service = Field(description="the name of the Kong Gateway Service")
+    status: Status = Field(description="only approved opens the door")
+
+
+class ApplicationBody(Body):
+    """An application as it is written; a whole one, also when it replaces another."""
+
+    id: Id | None = Field(default=None, description="left out: a UUID is made")
+    name: Name | None = Field(default=None, description="left out: the client id")
+    strategy: StrategyName = Field(description="a strategy of the configuration file")
+    client_id: ClientId = Field(description="its client id at the identity provider, unique within the strategy")
+    status: Literal["active", "inactive"] = Field(
+        default="active", description="an inactive application is refused everywhere"
+    )
+    registrations: list[
+        Annotated[RegistrationBody, BeforeValidator(_short, json_schema_input_type=str | RegistrationBody)]
+    ] = Field(
+        default_factory=list,
+        max_length=MAX_REGISTRATIONS,
+        description="services it may call; a bare string is short for an approved one",
+    )
+    origin: Literal["api"] | None = Field(
+        default=None, description="may be sent back as it was read; only api can be written"
+    )
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
+        """A strategy that is not configured; a service named twice."""
+        found = _unknown_strategy(raw, strategies)
+        entries = raw.get("registrations")
+        seen: set[str] = set()
+        for position, entry in enumerate(entries[:MAX_REGISTRATIONS] if isinstance(entries, list) else []):
+            service = entry.get("service") if isinstance(entry, dict) else entry
+            if isinstance(service, str):
+                if service in seen:
+                    found.append((f"/registrations/{position}", "this service is already named above"))
+                seen.add(service)
+        return found
+
+    def application(self, application_id: str) -> Application:
+        """The value that the registry holds."""
+        return Application(
+            id=application_id,
+            name=self.client_id if self.name is None else self.name,
+            strategy=self.strategy,
+            client_id=self.client_id,
+            registrations={r.service: RegistrationStatus(r.status) for r in self.registrations},
+            active=self.status == "active",
+            origin=Origin.API,
+        )
+
+
+_KINDS = ("client_id", "application_id", "session_id", "jti")
+
+
+class RevocationBody(Body):
+    """What is to be blocked: exactly one of client_id, application_id, session_id and jti."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in _KINDS]})
+
+    client_id: ClientId | None = Field(default=None, description="everything of this client, until it is lifted")
+    application_id: Id | None = Field(default=None, description="everything of this application's client")
+    session_id: TokenId | None = Field(default=None, description="one session")
+    jti: TokenId | None = Field(default=None, description="one token, and the session that it opened")
+    strategy: StrategyName | None = Field(default=None, description="narrows client_id to one strategy")
+    expires_at: float | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        gt=0,
+        lt=1e11,
+        description="seconds since the epoch, in the future; left out: until it is lifted",
+    )
+
+    @classmethod
+    def mistakes(cls, raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
+        """None or several of the four; a strategy that is not configured or narrows nothing."""
+        found = _unknown_strategy(raw, strategies)
+        if len([kind for kind in _KINDS if raw.get(kind) is not None]) != 1:
+            found.append(("", f"must have exactly one of {', '.join(_KINDS)}"))
+        elif raw.get("strategy") is not None and raw.get("client_id") is None:
+            found.append(("/strategy", "narrows a client_id alone"))
+        return found
+
+    def revocation(self, now: float) -> Revocation:
+        """The value that the registry holds; ``now`` in seconds since the epoch."""
+        kind, value = next((k, v) for k in _KINDS if (v := getattr(self, k)) is not None)
+        return Revocation(kind, value, self.strategy, now, self.expires_at)
+
+
+class ApplicationView(BaseModel):
+    """An application as it is read."""
+
+    id: str
+    name: str
+    strategy: str
+    client_id: str
+    status: Literal["active", "inactive"]
+    registrations: list[RegistrationBody]
+    origin: Literal["file", "api"] = Field(description="file: stands in the configuration file, read-only here")
+
+
+class ApplicationList(BaseModel):
+    """One page."""
+
+    applications: list[ApplicationView]
+    next: str | None = Field(description="send it as after for the next page; null: there is none")
+
+
+class RevocationView(BaseModel):
+    """A revocation as it is read: one of the four, and its times in seconds since the epoch."""
+
+    client_id: str | None = None
+    application_id: str | None = None
+    session_id: str | None = None
+    jti: str | None = None
+    strategy: str | None = None
+    created_at: float
+    expires_at: float | None = None
+
+
+class RevocationList(BaseModel):
+    """The newest first."""
+
+    revocations: list[RevocationView]
+
+
+class Health(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether requests can be judged."""
+
+    status: Literal["ready", "unready"]
+    missing: list[str] | None = None
+
+
+class OpenApiDocument(BaseModel):
+    """The members that every OpenAPI document has."""
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]
+
+
+class FieldMistake(BaseModel):
+    """One mistake in a request."""
+
+    pointer: str | None = Field(default=None, description="JSON pointer (RFC 6901) into the body")
+    parameter: str | None = Field(default=None, description="name of the query parameter")
+    detail: str
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457."""
+
+    title: str
+    status: int
+    detail: str
+    reason: str | None = None
+    errors: list[FieldMistake] | None = None
+
+
+def application_json(application: Application) -> dict[str, object]:
+    """``ApplicationView``, registrations in order of service."""
+    return {
+        "id": application.id,
+        "name": application.name,
+        "strategy": application.strategy,
+        "client_id": application.client_id,
+        "status": "active" if application.active else "inactive",
+        "registrations": [
+            {"service": service, "status": status.value}
+            for service, status in sorted(application.registrations.items())
+        ],
+        "origin": application.origin.value,
+    }
+
+
+def revocation_json(revocation: Revocation) -> dict[str, object]:
+    """``RevocationView``."""
+    body: dict[str, object] = {revocation.kind: revocation.value}
+    if revocation.strategy is not None:
+        body["strategy"] = revocation.strategy
+    return {**body, "created_at": revocation.created_at, "expires_at": revocation.expires_at}
+
+
+def _unknown_strategy(raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
+    name = raw.get("strategy")
+    if not isinstance(name, str) or name in strategies:
+        return []
+    known = ", ".join(sorted(strategies)) or "none"
+    return [("/strategy", f"no such strategy is configured; configured: {known}")]

@@ -1,0 +1,155 @@
+"""Files that settings name: secrets, certificates, and the configuration itself.
+
+Law of this file: only regular files of a bounded size are read, what is in a secret's file is told to nobody,
+and neither is its path, because people put the secret there instead.
+"""
+
+import stat
+from pathlib import Path as FilePath
+
+from pydantic_core import PydanticCustomError
+
+from validator.settings.document import Document, Mapping
+from validator.settings.mistakes import Caution, Path, Problem
+from validator.settings.values import session_key
+
+_MAX_SECRET_BYTES = 64 * 1024
+_MAX_BUNDLE_BYTES = 8 * 1024 * 1024
+_KEY_EXAMPLE = "the output of `openssl rand -base64 32`"
+_OTHERS_READ = stat.S_IROTH
+
+
+class FileError(Exception):
+    """Why a file gives nothing: a phrase for ``found``, without its path or content."""
+
+
+def read_file(path: FilePath, max_bytes: int) -> tuple[bytes, bool]:
+    """The content of a regular file, and whether every user of the machine may read it.
+
+    Raises:
+        FileError: it is missing, unreadable, no regular file or longer than ``max_bytes``.
+    """
+    try:
+        # Looked at before it is opened: opening a pipe would wait for a writer.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError("what is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise FileError("a file that does not exist") from None
+    except PermissionError:
+        raise FileError("a file that this user may not read") from None
+    except (OSError, ValueError) as error:
+        raise FileError(f"a file that cannot be read ({getattr(error, 'strerror', None) or 'bad path'})") from None
+    if len(content) > max_bytes:
+        raise FileError(f"a file of more than {max_bytes} bytes")
+    return content, bool(status.st_mode & _OTHERS_READ)
+
+
+def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
+    """Reads the files that the settings name and puts the content of secrets in their place.
+
+    Relative paths are taken from ``base``, the directory of the configuration file.
+    """
+    found: list[Problem | Caution] = []
+    _absolute(document.data.get("store"), "path", base)
+    strategies = document.data.get("strategies")
+    for name, strategy in strategies.items() if isinstance(strategies, Mapping) else ():
+        if path := _absolute(strategy, "ca_file", base):
+            found += _bundle(("strategies", name, "ca_file"), path)
+    found += _token(document, base)
+    found += _keys(document, base)
+    return found
+
+
+def _absolute(section: object, name: str, base: FilePath) -> FilePath | None:
+    value = section.get(name) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or not isinstance(value, str) or not value.isprintable() or not value:
+        return None
+    path = base / value
+    section[name] = str(path)
+    return path
+
+
+def _bundle(at: Path, path: FilePath) -> list[Problem | Caution]:
+    expected, example = "the path of a PEM file with certificates", "/etc/ssl/certs/ca-certificates.crt"
+    try:
+        content, _ = read_file(path, _MAX_BUNDLE_BYTES)
+    except FileError as error:
+        return [Problem(at, f"{error} ({str(path)!r})", expected, example)]
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        return [Problem(at, f"no certificate in {str(path)!r}", expected, example)]
+    return []
+
+
+def _token(document: Document, base: FilePath) -> list[Problem | Caution]:
+    at: Path = ("control", "token_file")
+    content, found = _secret(document, base, at, "token", "/run/secrets/control-token")
+    if content is None:
+        return found
+    try:
+        token = content.decode().strip()
+    except UnicodeDecodeError:
+        return [*found, Problem(at, "a file that is not text", "a file with the token alone")]
+    if not token:
+        return [*found, Problem(at, "an empty file", "a file with the token alone")]
+    _put(document, at, "token", token)
+    return found
+
+
+def _keys(document: Document, base: FilePath) -> list[Problem | Caution]:
+    at: Path = ("session", "keys_file")
+    content, found = _secret(document, base, at, "keys", "/run/secrets/session-keys")
+    if content is None:
+        return found
+    keys: list[bytes] = []
+    bad = False
+    for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            key = session_key(text)
+        except PydanticCustomError as error:
+            expected = str((error.context or {}).get("expected"))
+            found.append(Problem(at, f"a bad key in line {number} of that file", expected, _KEY_EXAMPLE))
+            bad = True
+            continue
+        if key in keys:
+            found.append(Problem(at, f"a key a second time in line {number} of that file", "each key once"))
+        keys.append(key)
+    if keys:
+        _put(document, at, "keys", keys)
+    elif not bad:
+        found.append(Problem(at, "a file without a key", "one key in base64 a line", _KEY_EXAMPLE))
+    return found
+
+
+def _secret(
+    document: Document, base: FilePath, at: Path, direct: str, example: str
+) -> tuple[bytes | None, list[Problem | Caution]]:
+    """The content of the file that the setting at ``at`` names, unless its value is also given ``direct``."""
+    section = document.data.get(str(at[0]))
+    name = str(at[1])
+    path = _absolute(section, name, base)
+    if path is None or not isinstance(section, Mapping):
+        return None, []
+    if section.get(direct) is not None:
+        return None, [Problem(at, f"both {direct} and {name}", "only one of them")]
+    try:
+        content, exposed = read_file(path, _MAX_SECRET_BYTES)
+    except FileError as error:
+        return None, [
+            Problem(at, str(error), "the path of a file that holds the secret and that we may read", example)
+        ]
+    if exposed:
+        return content, [Caution(at, "every user of the machine may read this file; chmod 0640 or stricter")]
+    return content, []
+
+
+def _put(document: Document, at: Path, direct: str, value: object) -> None:
+    section = document.data[str(at[0])]
+    if isinstance(section, Mapping):
+        section[direct] = value
+    document.aliases[(at[0], direct)] = at

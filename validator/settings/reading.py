@@ -1,0 +1,108 @@
+"""A file and the environment -> settings, or every mistake in them at once.
+
+Law of this file: the order of the steps. No step stops another from finding its mistakes, except that text
+which is no YAML has only the one.
+"""
+
+from collections.abc import Mapping as AnyMapping
+from pathlib import Path as FilePath
+
+from pydantic import ValidationError
+
+from validator.settings.checks import findings
+from validator.settings.document import Document, Mapping, UnreadableError, load
+from validator.settings.environment import overlay
+from validator.settings.files import FileError, absorb, read_file
+from validator.settings.mistakes import Caution, Mistake, Notice, Problem, SettingsError, dotted
+from validator.settings.model import Checked, Settings
+from validator.settings.wording import problems
+
+# 100,000 applications are about 20 MB; more belongs into the registry.
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+
+def read(path: str | FilePath, environ: AnyMapping[str, str]) -> Settings:
+    """The settings of a YAML file with the variables ``VALIDATOR__*`` of ``environ`` laid over it.
+
+    Args:
+        path: the file; relative paths within it are taken from its directory.
+        environ: the environment, ``os.environ`` in a running program.
+
+    Raises:
+        SettingsError: with every mistake, in the order of their lines.
+    """
+    document, exposed, mistakes = _document(FilePath(path))
+    mistakes += overlay(document, environ)
+    found: list[Problem | Caution] = [*_exposed_secrets(document, exposed), *absorb(document, _base(path))]
+    found += findings(document.data)
+    _drop_empty(document.data)
+    warnings = tuple(
+        Notice(*document.locate(item.path), dotted(item.path), item.text)
+        for item in found
+        if isinstance(item, Caution)
+    )
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(document.data, context=Checked(warnings))
+    except ValidationError as error:
+        found += problems(error)
+    mistakes += [
+        document.mistake(item.path, item.found, item.expected, item.example)
+        for item in found
+        if isinstance(item, Problem)
+    ]
+    if mistakes or settings is None:
+        raise SettingsError(_in_order(mistakes, document.source))
+    return settings
+
+
+def _base(path: str | FilePath) -> FilePath:
+    return FilePath(path).absolute().parent
+
+
+def _document(path: FilePath) -> tuple[Document, bool, list[Mistake]]:
+    source = str(path)
+    try:
+        content, exposed = read_file(path, MAX_FILE_BYTES)
+    except FileError as error:
+        raise SettingsError([Mistake(source, None, "", str(error), "a readable configuration file")]) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError([Mistake(source, line, "", "what is not UTF-8", "text in UTF-8")]) from None
+    try:
+        data, duplicates = load(text)
+    except UnreadableError as error:
+        raise SettingsError([Mistake(source, error.line, "", error.found, error.expected)]) from None
+    if not isinstance(data, Mapping):
+        found = "an empty file" if data is None else "a list" if isinstance(data, list) else "a single value"
+        expected = f"a mapping with keys out of: {', '.join(Settings.model_fields)}"
+        raise SettingsError([Mistake(source, 1, "", found, expected, "strategies:")])
+    return Document(source, data), exposed, [
+        Mistake(source, line, dotted(at), f"the key {str(at[-1])[:60]!r} a second time", "each key once")
+        for at, line in duplicates
+    ]  # fmt: skip
+
+
+def _exposed_secrets(document: Document, exposed: bool) -> list[Caution]:
+    """A warning for each secret that stands in a configuration file which everyone may read."""
+    cautions = []
+    for section, name in (("control", "token"), ("session", "keys")):
+        part = document.data.get(section)
+        inside = isinstance(part, Mapping) and part.get(name) is not None
+        if exposed and inside and document.locate((section, name))[1] is not None:
+            text = "a secret in a file that every user of the machine may read; chmod 0640 or stricter"
+            cautions.append(Caution((section, name), text))
+    return cautions
+
+
+def _drop_empty(data: Mapping) -> None:
+    """Sections of which only the name is left, everything in them commented out, mean their defaults."""
+    for name, field in Settings.model_fields.items():
+        if name in data and data[name] is None and not field.is_required():
+            del data[name]
+
+
+def _in_order(mistakes: list[Mistake], source: str) -> list[Mistake]:
+    return sorted(dict.fromkeys(mistakes), key=lambda one: (one.source != source, one.line or 0, one.source))

@@ -1,0 +1,175 @@
+"""A strategy: one issuer and what is demanded of its credentials.
+
+Law of this file: data, bounds and the defaults that follow from the identity provider. What one value says
+about another is judged in ``checks``.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field
+
+from validator.core.providers import PROVIDERS, Provider, TokenEndpointAuthMethod
+from validator.model import Method
+from validator.settings.values import (
+    Audiences,
+    ClaimPaths,
+    FilePath,
+    Flag,
+    FormName,
+    Issuer,
+    Scopes,
+    Seconds,
+    Section,
+    TokenTypes,
+    Url,
+    once,
+    one_or_many,
+    refusal,
+)
+
+ProviderName = Literal["azure", "azure-v1", "azure-v2", "okta", "auth0", "curity", "generic"]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # RFC 7518 section 3.1, RFC 8037: those with a public key
+
+ALGORITHMS: tuple[Algorithm, ...] = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+)  # fmt: skip
+METHODS = (Method.CLIENT_CREDENTIALS, Method.BEARER, Method.SESSION)
+
+
+def _algorithm(value: object) -> object:
+    if isinstance(value, str):
+        if value.lower() == "none":
+            raise refusal("an algorithm that signs: `none` would let anyone write a token (RFC 8725 section 3.2)")
+        if value.upper().startswith("HS"):
+            raise refusal(
+                "an algorithm with a public key: with HS* whoever can verify a token can also write one; "
+                "set the API to RS256 at the identity provider"
+            )
+    return value
+
+
+def _provider(data: Mapping[str, object]) -> Provider:
+    # Where idp itself is wrong, its own mistake is reported and this default is never used.
+    return PROVIDERS.get(str(data.get("idp")), PROVIDERS["generic"])
+
+
+def _auth_method(data: Mapping[str, object]) -> TokenEndpointAuthMethod:
+    return _provider(data).token_endpoint_auth_method
+
+
+class Strategy(Section):
+    """One application auth strategy."""
+
+    idp: ProviderName = Field(
+        examples=["generic"],
+        description="whose ways apply: azure, azure-v1, azure-v2, okta, auth0, curity or generic",
+    )
+    issuer: Issuer = Field(
+        examples=["https://idp.example.com"], description="the issuer's URL, or its full discovery URL"
+    )
+    credential_claim: ClaimPaths = Field(
+        default_factory=lambda data: _provider(data).claims,
+        min_length=1,
+        max_length=16,
+        examples=[["client_id", "azp"]],
+        description="the claims that may hold the client id, in order; a dotted name is a path",
+    )
+    audience: Audiences = Field(
+        default=(),
+        max_length=64,
+        examples=[["api://orders"]],
+        description="a token must be for one of these; without any, tokens for every audience pass",
+    )
+    scopes: Scopes = Field(
+        default=(),
+        max_length=64,
+        examples=[["api://orders/.default"]],
+        description="what is requested at the token endpoint when a client id and secret are proved",
+    )
+    required_scopes: Scopes = Field(
+        default=(),
+        max_length=64,
+        examples=[["orders:read"]],
+        description="what a token must carry, all of it",
+    )
+    auth_methods: Annotated[tuple[Method, ...], one_or_many(Method), once] = Field(
+        default=METHODS,
+        min_length=1,
+        examples=[["client_credentials", "bearer", "session"]],
+        description="which of client_credentials, bearer and session are on",
+    )
+    jwks_uri: Url | None = Field(
+        default=None,
+        examples=["https://idp.example.com/jwks"],
+        description="where the keys are, for an identity provider without discovery",
+    )
+    token_endpoint: Url | None = Field(
+        default=None,
+        examples=["https://idp.example.com/token"],
+        description="where tokens are minted, for an identity provider without discovery",
+    )
+    discovery: Flag = Field(
+        default_factory=lambda data: data.get("jwks_uri") is None,
+        examples=[True],
+        description="whether to read the issuer's discovery document; true unless jwks_uri is given",
+    )
+    token_endpoint_auth_method: TokenEndpointAuthMethod = Field(
+        default_factory=_auth_method,
+        examples=["client_secret_post"],
+        description="how a client id and secret are sent to the token endpoint",
+    )
+    token_params: Mapping[FormName, str] = Field(
+        default_factory=dict,
+        max_length=32,
+        examples=[{"organization": "org_123"}],
+        description="further form parameters of the token request",
+    )
+    token_types: TokenTypes = Field(
+        default=("JWT", "at+jwt"),
+        min_length=1,
+        max_length=16,
+        examples=[["at+jwt"]],
+        description="the `typ` that a token's header may have; [at+jwt] alone demands RFC 9068",
+    )
+    algorithms: Annotated[
+        tuple[Annotated[Algorithm, BeforeValidator(_algorithm)], ...], one_or_many(Algorithm), once
+    ] = Field(
+        default=ALGORITHMS,
+        min_length=1,
+        examples=[["RS256", "ES256"]],
+        description="the signature algorithms that are accepted",
+    )
+    leeway_s: Seconds = Field(
+        default=0,
+        ge=0,
+        le=300,
+        examples=[5],
+        description="how far clocks may differ when exp, nbf and iat are judged",
+    )
+    ca_file: FilePath | None = Field(
+        default=None,
+        examples=["/etc/ssl/certs/corporate.pem"],
+        description="a PEM bundle to trust for this identity provider instead of the system's",
+    )
+    allow_insecure_http: Flag = Field(
+        default=False,
+        examples=[False],
+        description="whether http is allowed beyond loopback; secrets go in clear",
+    )
+
+    @property
+    def provider(self) -> Provider:
+        """The ways of this strategy's identity provider."""
+        return PROVIDERS[self.idp]
+
+    def allows(self, method: Method) -> bool:
+        """Whether a credential of this kind is looked at."""
+        return method in self.auth_methods
+
+
+def provider_names() -> tuple[str, ...]:
+    """The values of ``idp``."""
+    return get_args(ProviderName)

@@ -1,0 +1,23 @@
+"""Fakes that ship with the package: for ``validator demo``, for its tests and for yours.
+
+Law of this package: FOR DEVELOPMENT ONLY. Nothing here guards anything: keys are shared within the process,
+faults are a feature, and the identity provider hands out whatever it is told to. It listens on loopback and
+nowhere else.
+"""
+
+from validator.testing.clients import FakeClient
+from validator.testing.clock import ManualClock
+from validator.testing.faults import Fault
+from validator.testing.idp import FakeIdp, SeenRequest
+from validator.testing.mint import ABSENT, SigningKey, TokenMint
+
+__all__ = [
+    "ABSENT",
+    "FakeClient",
+    "FakeIdp",
+    "Fault",
+    "ManualClock",
+    "SeenRequest",
+    "SigningKey",
+    "TokenMint",
+]
