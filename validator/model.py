@@ -162,18 +162,22 @@ class Proof:
 
     Attributes:
         good_until: no decision may rest on this proof from that moment on.
+        ends_at: when the credential itself ends (the token's life); bounds a session opened with it.
         token_id: ``jti`` of the token presented or minted, where there is one.
         key_id: thumbprint of the key that verified a bearer token; the proof falls when the key does.
-        session: the session that came with the request, or the one to open with it.
+        session: the session that the request came with.
+        opens: the session to hand out with an allowed answer; its revocation does not touch this proof.
     """
 
     strategy: str
     method: Method
     client_id: str
     good_until: float
+    ends_at: float
     token_id: str | None = None
     key_id: str | None = None
     session: Session | None = None
+    opens: Session | None = None
 
 
 @dataclass(frozen=True, slots=True)

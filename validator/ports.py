@@ -6,7 +6,15 @@ Law of this file: signatures and promises, nothing that runs.
 from collections.abc import Sequence
 from typing import Protocol
 
-from validator.model import Application, HttpReply, HttpRequest, Proof, RegistrationStatus, Revocation
+from validator.model import (
+    Application,
+    Credential,
+    HttpReply,
+    HttpRequest,
+    Proof,
+    RegistrationStatus,
+    Revocation,
+)
 
 
 class Clock(Protocol):
@@ -28,6 +36,27 @@ class HttpClient(Protocol):
         Raises:
             Unavailable: no complete reply within the bounds on time, size, redirects and parallel calls.
         """
+
+
+class Authenticator(Protocol):
+    """Judges one kind of credential under one strategy, unaware of registrations."""
+
+    def prove_now(self, credential: Credential, now: float) -> Proof | None:
+        """Whom the credential speaks for, or ``None`` where somebody would have to be asked first.
+
+        Raises:
+            AuthError: it speaks for nobody, or that cannot be known at the moment.
+        """
+
+    async def prove(self, credential: Credential) -> Proof:
+        """The same, asking the identity provider where that is needed.
+
+        Raises:
+            AuthError: as above.
+        """
+
+    def still_holds(self, proof: Proof) -> bool:
+        """Whether a proof of earlier still stands, its time apart."""
 
 
 class Registry(Protocol):

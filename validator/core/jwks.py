@@ -128,13 +128,17 @@ def _thumbprint(jwk: Mapping[str, Any], kty: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
 
 
-def select(key_set: KeySet, kid: str | None, alg: str) -> VerificationKey:
+def fitting(key_set: KeySet, kid: str | None, alg: str) -> list[VerificationKey]:
+    """The keys that a header could mean."""
+    return [key for key in key_set.keys if alg in key.algorithms and (kid is None or key.kid == kid)]
+
+
+def select(candidates: list[VerificationKey], kid: str | None, alg: str) -> VerificationKey:
     """The one candidate: "try them all" would let a token choose its key.
 
     Raises:
         Denied: ``key_unknown``, none or several fit.
     """
-    candidates = [key for key in key_set.keys if alg in key.algorithms and (kid is None or key.kid == kid)]
     if len(candidates) == 1:
         return candidates[0]
     if kid is None:

@@ -1,0 +1,1 @@
+"""One kind of credential each, unaware of the others and of what an application may call."""

@@ -1,0 +1,153 @@
+"""The command line: arguments, exit codes, what a person reads.
+
+Exit codes: 0 done, 1 the answer is no (a bad file, a denied credential), 2 wrong usage.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from validator import __version__, checking, demo, explain, logs
+from validator.adapters.sqlite import StoreError
+from validator.settings import Settings, SettingsError, read
+from validator.wiring import Sidecar
+
+DONE, NO = 0, 1
+
+log = structlog.get_logger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        return int(arguments.run(arguments))
+    return NO
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="validator",
+        description="Judges bearer tokens, client credentials and session cookies for Kong.",
+    )
+    parser.add_argument("--version", action="version", version=f"validator {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the sidecar until SIGTERM; SIGHUP re-reads the file")
+    _takes_config(serve)
+    serve.add_argument(
+        "--workers", type=_one_worker, default=1, metavar="N", help="processes; this version runs 1"
+    )
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", help="print every mistake in the file at once")
+    _takes_config(check)
+    check.add_argument("--online", action="store_true", help="also reach each issuer and say what it found")
+    check.set_defaults(run=_check)
+
+    explained = commands.add_parser(
+        "explain", help="read one credential on standard input and explain the decision"
+    )
+    _takes_config(explained)
+    explained.add_argument("--strategy", metavar="S", help="needed where the file has several")
+    explained.add_argument("--service", metavar="V", help="also judge the registration for this service")
+    explained.set_defaults(run=_explain)
+
+    shown = commands.add_parser("demo", help="the whole thing on this machine, with nothing to set up")
+    shown.add_argument("--stay", action="store_true", help="leave it up and print curl lines to paste")
+    shown.set_defaults(run=lambda arguments: demo.run(stay=arguments.stay))
+    return parser
+
+
+def _takes_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the YAML configuration")
+
+
+def _one_worker(text: str) -> int:
+    if text != "1":
+        raise argparse.ArgumentTypeError("this version runs one worker for each sidecar; start several sidecars")
+    return 1
+
+
+def _read(path: Path) -> Settings | None:
+    try:
+        return read(path, os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - this is what a person reads
+        return None
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _read(arguments.config)
+    if settings is None:
+        return NO
+    logs.configure("error", "console")
+    return asyncio.run(checking.report(settings, arguments.config, online=arguments.online))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    settings = _read(arguments.config)
+    if settings is None:
+        return NO
+    logs.configure("error", "console")
+    return asyncio.run(
+        explain.report(settings, sys.stdin.buffer, strategy=arguments.strategy, service=arguments.service)
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _read(arguments.config)
+    if settings is None:
+        return NO
+    logs.configure(settings.log.level, settings.log.format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve_until_told(settings, arguments.config))
+
+
+async def _serve_until_told(settings: Settings, path: Path) -> int:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    sidecar = Sidecar(settings)
+    reloads: set[asyncio.Task[None]] = set()
+    lock = asyncio.Lock()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(sidecar, path, lock))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    try:
+        await sidecar.start()
+    except (StoreError, OSError, ValueError) as error:
+        log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
+        await sidecar.stop()
+        return NO
+    await told.wait()
+    log.info("stopping")
+    await sidecar.stop()
+    log.info("stopped")
+    return DONE
+
+
+async def _reload(sidecar: Sidecar, path: Path, lock: asyncio.Lock) -> None:
+    async with lock:
+        try:
+            settings = await asyncio.to_thread(read, path, os.environ)
+            await sidecar.reload(settings)
+        except SettingsError as error:
+            log.error(  # noqa: TRY400 - as above
+                "configuration refused", detail="the one in force stays", mistakes=[str(m) for m in error.mistakes]
+            )
+        except Exception:
+            log.exception("reload failed", detail="the configuration in force stays")

@@ -1,0 +1,111 @@
+"""Token requests and their replies.
+
+Law of this file: everything that decides how an identity provider is asked for a token, and what its answer
+means, lives here (RFC 6749 sections 2.3.1, 4.4 and 5). Nothing is sent from here.
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote_plus, urlencode
+
+from validator.core.jws import read_json_object
+from validator.core.providers import TokenEndpointAuthMethod
+from validator.errors import AuthError, Denied, Unavailable
+from validator.model import ClientCredentials, Endpoint, HttpReply, HttpRequest, Reason
+
+# RFC 6749 section 5.2, judged by `error` and never by 400 versus 401: providers differ. access_denied is what
+# Auth0 answers to a wrong secret and Okta where no policy lets the client in.
+_REJECTED = frozenset({"invalid_client", "unauthorized_client", "invalid_grant", "access_denied"})
+_OK, _UNAUTHORIZED = 200, 401
+_MAX_TOKEN_CHARS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class GrantOptions:
+    """How a strategy asks for a token by the client credentials grant."""
+
+    auth_method: TokenEndpointAuthMethod
+    scopes: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MintedToken:
+    """A successful reply (RFC 6749 section 5.1). ``lifetime_s`` is ``None`` where the reply names none, and 0
+    where it names none that could be used: then the token counts for this request alone."""
+
+    access_token: str
+    lifetime_s: float | None
+
+    def __repr__(self) -> str:
+        return f"MintedToken(<redacted>, lifetime_s={self.lifetime_s})"
+
+
+def grant_request(url: str, pair: ClientCredentials, options: GrantOptions) -> HttpRequest:
+    """The client credentials grant (RFC 6749 section 4.4.2) that proves ``pair``."""
+    form = {"grant_type": "client_credentials", **options.parameters}
+    if options.scopes:
+        form["scope"] = " ".join(options.scopes)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    if options.auth_method == "client_secret_basic":
+        # Section 2.3.1: form-urlencoded first, then base64.
+        joined = f"{quote_plus(pair.client_id)}:{quote_plus(pair.client_secret)}"
+        headers["Authorization"] = "Basic " + base64.b64encode(joined.encode()).decode()
+    else:
+        form |= {"client_id": pair.client_id, "client_secret": pair.client_secret}
+    return HttpRequest(Endpoint.TOKEN, "POST", url, headers, urlencode(form).encode())
+
+
+def read_grant_reply(reply: HttpReply) -> MintedToken:
+    """What the token endpoint said.
+
+    Raises:
+        Denied: ``credentials_rejected``, or ``scope_missing`` when the client may not have the scope.
+        Unavailable: anything that says nothing about the pair.
+    """
+    try:
+        document = read_json_object(reply.body)
+    except ValueError:
+        document = {}
+    if reply.status == _OK and "error" not in document:
+        token = document.get("access_token")
+        if not isinstance(token, str) or not 0 < len(token) <= _MAX_TOKEN_CHARS:
+            raise Unavailable(Reason.IDP_UNAVAILABLE, "the token endpoint answered 200 without an access_token")
+        return MintedToken(token, _lifetime(document))
+    raise _refusal(reply.status, document)
+
+
+def _refusal(status: int, document: Mapping[str, Any]) -> AuthError:
+    error = document.get("error")
+    code = error if isinstance(error, str) else ""
+    if code in _REJECTED or (status == _UNAUTHORIZED and not code):
+        return Denied(Reason.CREDENTIALS_REJECTED, f"the identity provider answered {code or status}")
+    if code == "invalid_scope":
+        return Denied(
+            Reason.SCOPE_MISSING, "the identity provider grants this client none of the strategy's scopes"
+        )
+    # The texts beside `error` can quote ids and are left out; `error` itself is a short code.
+    shown = code[:40] if code.isidentifier() else "no error code"
+    return Unavailable(
+        Reason.IDP_UNAVAILABLE,
+        f"the token endpoint answered {status} ({shown}), which says nothing about the client; "
+        "check the strategy's scopes, audience, token_params and token_endpoint",
+    )
+
+
+def _lifetime(document: Mapping[str, Any]) -> float | None:
+    """``expires_in`` as a number, or as Entra's v1 endpoint writes it, in a string."""
+    value = document.get("expires_in")
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0.0
+    return max(0.0, float(value))

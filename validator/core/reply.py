@@ -1,0 +1,146 @@
+"""Decision -> the bytes on the wire.
+
+Law of this file: everything that a gateway reads in an answer is written here (RFC 9110, RFC 9457, and for the
+challenges RFC 6750 section 3 and RFC 7617 section 2). What a client is told in words depends on the status
+alone. No Date is sent: whoever receives an answer without one takes the time of receipt (RFC 9110 section
+6.6.1), which is what ``max-age`` is meant to count from.
+"""
+
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from validator.model import Application, Method, Reason
+
+_PHRASES: Final = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    417: "Expectation Failed",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+_SENTENCES: Final = {
+    401: "A valid credential is required.",
+    403: "The application is not allowed to call this service.",
+    404: "The gateway asked for something that is not configured here.",
+    429: "Too many failed tries for this client; try again later.",
+    503: "The credential cannot be judged at the moment; try again later.",
+}
+MAX_AGE_S: Final = 3600  # the longest decision_ttl_s that can be configured
+# Indexed by the whole seconds that are left: what a gateway may still make of an answer.
+_CACHE_CONTROL: Final = (b"no-store", *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An answer but for the one thing in it that changes with time: ``head``, then ``Cache-Control``'s value,
+    then ``tail`` with the empty line, then ``body``."""
+
+    head: bytes
+    tail: bytes
+    body: bytes
+
+    def wire(self, left_s: float, *, without_body: bool = False, connection: bytes = b"") -> bytes:
+        """The whole answer.
+
+        Args:
+            left_s: seconds for which a gateway may reuse it; below one: not at all.
+            without_body: for HEAD (RFC 9110 section 9.3.2).
+            connection: ``close`` or ``keep-alive`` where HTTP/1.1's default does not hold.
+        """
+        left = min(int(left_s), MAX_AGE_S) if left_s >= 1 else 0
+        option = b"\r\nConnection: " + connection if connection else b""
+        return self.head + _CACHE_CONTROL[left] + option + self.tail + (b"" if without_body else self.body)
+
+
+def allowed(
+    application: Application, method: Method, *, session_id: str | None = None, set_cookie: bytes | None = None
+) -> Rendered:
+    """200 with the facts for the upstream.
+
+    Raises:
+        ValueError: a fact holds a control character and cannot stand in a header.
+    """
+    fields: list[tuple[bytes, bytes]] = [
+        (b"Content-Length", b"0"),
+        (b"X-Application-Id", _value(application.id)),
+        (b"X-Application-Name", _value(application.name)),
+        (b"X-Credential-Identifier", _value(application.client_id)),
+        (b"X-Auth-Method", method.value.encode()),
+    ]
+    if session_id is not None:
+        fields.append((b"X-Session-Id", _value(session_id)))
+    if set_cookie is not None:
+        fields.append((b"Set-Cookie", set_cookie))
+    return Rendered(_head(200, fields), b"\r\n\r\n", b"")
+
+
+def refused(reason: Reason, *, challenge: bytes = b"", retry_after_s: float | None = None) -> Rendered:
+    """Everything but 200, as a problem document with the member ``reason``."""
+    return _problem(reason.status, reason.value, challenge, retry_after_s)
+
+
+def bad_request(status: int) -> Rendered:
+    """What is not a request that could be judged: 400, 408, 413, 414, 417 or 431."""
+    return _problem(status, None, b"", None)
+
+
+def challenge(methods: Collection[Method], strategy: str, reason: Reason, presented: Method | None) -> bytes:
+    """``WWW-Authenticate``: one challenge for each method that is on, in one field.
+
+    RFC 6750 section 3.1: no ``error`` where no credential came; one in the Bearer challenge where a token did.
+    """
+    parts: list[str] = []
+    realm = strategy.replace("\\", "").replace('"', "")
+    if Method.BEARER in methods:
+        error = reason.oauth_error if presented is not Method.CLIENT_CREDENTIALS else ""
+        if presented is Method.SESSION:
+            error = ""
+        parts.append(f'Bearer realm="{realm}"' + (f', error="{error}"' if error else ""))
+    if Method.CLIENT_CREDENTIALS in methods:
+        parts.append(f'Basic realm="{realm}", charset="UTF-8"')
+    return ", ".join(parts).encode()
+
+
+def set_cookie(name: str, value: bytes) -> bytes:
+    """RFC 6265 section 4.1; without ``Max-Age``, since the seal itself says when it ends."""
+    return name.encode() + b"=" + value + b"; Path=/; Secure; HttpOnly; SameSite=Lax"
+
+
+def _problem(status: int, reason: str | None, challenge_: bytes, retry_after_s: float | None) -> Rendered:
+    document = {
+        "type": "about:blank",
+        "title": _PHRASES[status],
+        "status": status,
+        "detail": _SENTENCES.get(status, "The request could not be read."),
+    }
+    if reason is not None:
+        document["reason"] = reason
+    body = json.dumps(document, separators=(",", ":")).encode()
+    fields = [(b"Content-Type", b"application/problem+json"), (b"Content-Length", b"%d" % len(body))]
+    if challenge_:
+        fields.append((b"WWW-Authenticate", challenge_))
+    if retry_after_s is not None:
+        fields.append((b"Retry-After", b"%d" % max(1, math.ceil(retry_after_s))))
+    return Rendered(_head(status, fields), b"\r\n\r\n", body)
+
+
+def _head(status: int, fields: list[tuple[bytes, bytes]]) -> bytes:
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+    return b"HTTP/1.1 %d %b\r\n%bCache-Control: " % (status, _PHRASES[status].encode(), lines)
+
+
+def _value(text: str) -> bytes:
+    value = text.encode("utf-8")
+    if any(byte < 0x20 or byte == 0x7F for byte in value):  # noqa: PLR2004 - the control characters of ASCII
+        raise ValueError("a control character in a header's value")
+    return value

@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+def run(*, stay: bool) -> int:
+    return int(stay)

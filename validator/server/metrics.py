@@ -1,0 +1,197 @@
+"""What Prometheus scrapes.
+
+Law of this file: names, labels and help texts. The hot path writes plain integers; they are read here, at scrape.
+Labels come from the configuration and from closed lists, never from a request.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from validator import __version__
+from validator.caching import Caches, Tally
+from validator.model import Endpoint
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series, and no query uses them
+
+_STATES = ("closed", "open", "half_open")
+_JUDGEMENT_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5)
+_IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerState:
+    """One issuer at the moment of a scrape."""
+
+    issuer: str
+    keys: int
+    keys_age_s: float | None
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneState:
+    """The data plane at the moment of a scrape."""
+
+    connections: int
+    refused_connections: int
+    bad_requests: int
+
+
+class Metrics(Collector):
+    """Collects at scrape what the running parts count.
+
+    Attributes:
+        tallies: by (strategy, method, outcome, reason).
+        verifications: signatures checked, by strategy.
+    """
+
+    def __init__(
+        self,
+        caches: Caches,
+        *,
+        issuers: Callable[[], list[IssuerState]],
+        plane: Callable[[], PlaneState],
+        ready: Callable[[], bool],
+    ) -> None:
+        self.tallies: dict[tuple[str, str, str, str], Tally] = {}
+        self.verifications: dict[str, int] = {}
+        self._caches = caches
+        self._issuers = issuers
+        self._plane = plane
+        self._ready = ready
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._judgements = Histogram(
+            "validator_decision_seconds",
+            "Time to judge a request whose answer could not be replayed",
+            buckets=_JUDGEMENT_BUCKETS,
+            registry=self._registry,
+        )
+        self._idp_requests = Counter(
+            "validator_idp_requests",
+            "Calls to identity providers",
+            ["issuer", "endpoint", "outcome"],
+            registry=self._registry,
+        )
+        self._idp_seconds = Histogram(
+            "validator_idp_request_seconds",
+            "Duration of calls to identity providers",
+            ["issuer", "endpoint"],
+            buckets=_IDP_BUCKETS,
+            registry=self._registry,
+        )
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The text that Prometheus reads, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def judged(self, seconds: float) -> None:
+        """One judgement, replays apart."""
+        self._judgements.observe(seconds)
+
+    def verified(self, strategy: str) -> None:
+        """One signature checked."""
+        self.verifications[strategy] = self.verifications.get(strategy, 0) + 1
+
+    def idp_call(self, issuer: str) -> Callable[[Endpoint, str, float], None]:
+        """The observer of one identity provider's client."""
+
+        def observe(endpoint: Endpoint, outcome: str, seconds: float) -> None:
+            self._idp_requests.labels(issuer, endpoint.value, outcome).inc()
+            self._idp_seconds.labels(issuer, endpoint.value).observe(seconds)
+
+        return observe
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Called by ``prometheus_client`` at each scrape."""
+        yield from self._decisions()
+        yield from self._cache_state()
+        yield from self._issuer_state()
+        plane = self._plane()
+        yield GaugeMetricFamily("validator_connections", "Open data plane connections", plane.connections)
+        yield CounterMetricFamily(
+            "validator_connections_refused", "Connections beyond max_connections", plane.refused_connections
+        )
+        yield CounterMetricFamily(
+            "validator_bad_requests", "Data plane requests that were no requests", plane.bad_requests
+        )
+        yield GaugeMetricFamily("validator_ready", "Whether /readyz answers 200", float(self._ready()))
+        info = GaugeMetricFamily("validator_build_info", "The running version", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+
+    def _decisions(self) -> Iterator[CounterMetricFamily]:
+        decisions = CounterMetricFamily(
+            "validator_decisions",
+            "Answers to gateways; reason is empty where the request was allowed",
+            labels=["strategy", "method", "outcome", "reason"],
+        )
+        hits: Mapping[str, list[int]] = {"replies": [0, 0], "denials": [0, 0]}
+        for labels, tally in list(self.tallies.items()):
+            decisions.add_metric(labels, tally.judged + tally.replayed)
+            cache = "replies" if labels[2] == "allowed" else "denials"
+            hits[cache][0] += tally.replayed
+            hits[cache][1] += tally.judged
+        yield decisions
+        verifications = CounterMetricFamily(
+            "validator_signature_verifications", "Token signatures checked", labels=["strategy"]
+        )
+        for strategy, count in self.verifications.items():
+            verifications.add_metric([strategy], count)
+        yield verifications
+        found = CounterMetricFamily("validator_cache_hits", "Answers from a cache", labels=["cache"])
+        missed = CounterMetricFamily("validator_cache_misses", "Answers not in a cache", labels=["cache"])
+        for cache, (hit, miss) in hits.items():
+            found.add_metric([cache], hit)
+            missed.add_metric([cache], miss)
+        found.add_metric(["proofs"], self._caches.proof_hits)
+        missed.add_metric(["proofs"], self._caches.proof_misses)
+        yield found
+        yield missed
+
+    def _cache_state(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        entries = GaugeMetricFamily("validator_cache_entries", "Entries held", labels=["cache"])
+        evictions = CounterMetricFamily(
+            "validator_cache_evictions", "Entries dropped for want of room", labels=["cache"]
+        )
+        for name in ("replies", "denials", "proofs"):
+            table = getattr(self._caches, name)
+            entries.add_metric([name], len(table))
+            evictions.add_metric([name], table.evictions)
+        yield entries
+        yield evictions
+
+    def _issuer_state(self) -> Iterator[GaugeMetricFamily]:
+        keys = GaugeMetricFamily("validator_keys", "Usable keys in force", labels=["issuer"])
+        age = GaugeMetricFamily(
+            "validator_keys_age_seconds", "Time since the keys in force were fetched", labels=["issuer"]
+        )
+        breaker = GaugeMetricFamily(
+            "validator_breaker_state", "1 for the state that the breaker is in", labels=["issuer", "state"]
+        )
+        for state in self._issuers():
+            keys.add_metric([state.issuer], state.keys)
+            if state.keys_age_s is not None:
+                age.add_metric([state.issuer], state.keys_age_s)
+            for name in _STATES:
+                breaker.add_metric([state.issuer, name], float(state.breaker == name))
+        yield keys
+        yield age
+        yield breaker

@@ -1,0 +1,473 @@
+"""The one place that names concrete classes and builds the running thing from settings.
+
+Law of this file: it decides nothing about a request. What survives a reload (caches, registry, issuers whose
+configuration stayed, the random session key) is kept here; everything else is built anew and swapped in.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from validator.adapters.breaker import CircuitBreaker
+from validator.adapters.clock import SystemClock
+from validator.adapters.idp import IdpClient
+from validator.adapters.memory import MemoryRegistry
+from validator.adapters.sqlite import SqliteRegistry
+from validator.authn.access_token import AccessTokens, TokenRules
+from validator.authn.basic import BasicAuthenticator, BasicRules
+from validator.authn.bearer import BearerAuthenticator
+from validator.authn.session import SessionAuthenticator
+from validator.authn.throttle import Throttle
+from validator.caching import Caches
+from validator.core.oauth import GrantOptions
+from validator.core.sessions import KEY_BYTES, KeyRing, SessionRules
+from validator.issuers import Freshness, Issuer, IssuerPlace
+from validator.model import ClientCredentials, Method, Proof
+from validator.pipeline import Lifetimes, Pipeline, Strategy
+from validator.ports import Authenticator, Clock
+from validator.server.control import control_application
+from validator.server.dataplane import Bounds, Plane
+from validator.server.listening import tcp, unix
+from validator.server.metrics import IssuerState, Metrics, PlaneState
+from validator.server.runner import ControlRunner
+from validator.settings import Address, Settings
+from validator.settings import Strategy as StrategySettings
+from validator.singleflight import SingleFlight
+
+_SECRET_BYTES = 32
+_SWEEP_S = 1.0
+_TEND_AT_MOST_S = 1.0  # a fetch that failed on a request's way may have brought the next one forward
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One identity provider that is reached: its client, and what is known of it."""
+
+    issuer: Issuer
+    http: IdpClient
+
+
+def issuer_place(strategy: StrategySettings) -> IssuerPlace:
+    """Where a strategy's issuer is found."""
+    return IssuerPlace(strategy.issuer, strategy.jwks_uri, strategy.token_endpoint, strategy.discovery)
+
+
+def grant_options(strategy: StrategySettings) -> GrantOptions:
+    """How a strategy's token endpoint is asked."""
+    provider = strategy.provider
+    parameters = dict(strategy.token_params)
+    if provider.audience_parameter and strategy.audience:
+        parameters.setdefault(provider.audience_parameter, strategy.audience[0])
+    return GrantOptions(
+        strategy.token_endpoint_auth_method, strategy.scopes if provider.sends_scope else (), parameters
+    )
+
+
+def token_rules(strategy: StrategySettings, max_bytes: int) -> TokenRules:
+    """What a strategy demands of a token."""
+    return TokenRules(
+        algorithms=frozenset(strategy.algorithms),
+        audiences=frozenset(strategy.audience),
+        client_claims=tuple(tuple(path.split(".")) for path in strategy.credential_claim),
+        token_types=frozenset(typ.lower().removeprefix("application/") for typ in strategy.token_types),
+        required_scopes=frozenset(strategy.required_scopes),
+        scope_claims=strategy.provider.scope_claims,
+        leeway_s=strategy.leeway_s,
+        max_bytes=max_bytes,
+    )
+
+
+class Sidecar:
+    """The whole program but for its command line: ``start``, then ``reload`` at will, then ``stop``.
+
+    Attributes:
+        data_address: where the data plane listens; known once started.
+        control_address: the same of the control plane.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._caches = Caches(secrets.token_bytes(_SECRET_BYTES), max_entries=settings.cache.max_entries)
+        self.registry = MemoryRegistry(
+            clock=self._clock, epoch=self._caches.epoch, strategies=tuple(settings.strategies)
+        )
+        self._metrics = Metrics(
+            self._caches, issuers=self._issuer_states, plane=self._plane_state, ready=self._keyed
+        )
+        self._own_session_key = secrets.token_bytes(KEY_BYTES)
+        self._flight: SingleFlight[bytes, Proof] = SingleFlight()
+        self._throttle = self._new_throttle(settings)
+        self._providers: dict[str, Provider] = {}
+        self._tending: dict[str, asyncio.Task[None]] = {}
+        self._background: list[asyncio.Task[None]] = []
+        self._servers: list[asyncio.Server] = []
+        self.strategies: dict[str, Strategy] = {}
+        self.plane: Plane | None = None
+        self.store: SqliteRegistry | None = None
+        self._control: ControlRunner | None = None
+        self.data_address = ""
+        self.control_address = ""
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._metrics
+
+    @property
+    def caches(self) -> Caches:
+        return self._caches
+
+    def now(self) -> float:
+        """Seconds since the epoch, by the clock that everything here is judged by."""
+        return self._clock.now()
+
+    async def prepare(self) -> SqliteRegistry:
+        """Everything but listening and fetching: enough to judge one credential by hand.
+
+        Raises:
+            StoreError: the store cannot be used.
+            ValueError: an issuer's ``ca_file`` cannot be used.
+        """
+        settings = self._settings
+        path = settings.store.path
+        self.store = await SqliteRegistry.open(
+            Path(path) if path else None, memory=self.registry, clock=self._clock
+        )
+        self._load_file(settings)
+        self.strategies = await self._strategies(settings)
+        return self.store
+
+    async def start(self) -> None:
+        """Opens the store, listens, and begins to fetch keys; does not wait for any issuer.
+
+        Raises:
+            StoreError: the store cannot be used.
+            OSError: an address cannot be listened on.
+        """
+        store = await self.prepare()
+        settings = self._settings
+        self.plane = Plane(
+            self._pipeline(settings, self.strategies),
+            settings.session.cookie_name,
+            bounds=_bounds(settings),
+            clock=self._clock,
+        )
+        for issuer_key in self._providers:
+            self._tend(issuer_key)
+        self._background.append(asyncio.create_task(self._sweep(self.plane)))
+        loop = asyncio.get_running_loop()
+        data = _sockets(settings.listen.data)
+        for listener in data:
+            self._servers.append(await loop.create_server(self.plane.connection, sock=listener))
+        self.data_address = _shown(settings.listen.data, data)
+        self._control = ControlRunner(
+            control_application(
+                registry=store,
+                clock=self._clock,
+                strategies=lambda: tuple(self._settings.strategies),
+                ready=self._missing,
+                metrics=self._metrics.exposition,
+                clear_cache=self._caches.forget,
+                token=self._control_token,
+            )
+        )
+        await self._control.setup()
+        control = _sockets(settings.listen.control)
+        for listener in control:
+            await web.SockSite(self._control, listener).start()
+        self.control_address = _shown(settings.listen.control, control)
+        for notice in settings.warnings:
+            log.warning("configuration", detail=str(notice))
+        log.info("listening", data=self.data_address, control=self.control_address)
+
+    async def reload(self, settings: Settings) -> None:
+        """Puts another configuration in force without dropping a request. What is bound to sockets, files and
+        table sizes stays as it was until the next start, and the log says so.
+
+        Raises:
+            ValueError: the file's applications contradict each other; nothing has changed then.
+        """
+        assert self.plane is not None  # noqa: S101 - reloading what was not started is a mistake of the caller
+        old = self._settings
+        strategies = await self._strategies(settings)
+        self._load_file(settings)
+        self._settings = settings
+        if settings.throttle != old.throttle:
+            self._throttle = self._new_throttle(settings)
+            strategies = await self._strategies(settings)
+        self.strategies = strategies
+        self.plane.bounds = _bounds(settings)
+        self.plane.replace(self._pipeline(settings, strategies), settings.session.cookie_name)
+        self._caches.epoch.touch_all()
+        used = {self._provider_key(s, settings) for s in settings.strategies.values()}
+        for key in self._providers.keys() - used:
+            await self._dismiss(key)
+        for key in used - self._tending.keys():
+            self._tend(key)
+        fixed = {
+            "listen": settings.listen != old.listen,
+            "store": settings.store != old.store,
+            "cache.max_entries": settings.cache.max_entries != old.cache.max_entries,
+            "log": settings.log != old.log,
+        }
+        for notice in settings.warnings:
+            log.warning("configuration", detail=str(notice))
+        log.info("reloaded", needs_restart=[name for name, changed in fixed.items() if changed])
+
+    async def stop(self) -> None:
+        """Stops listening, answers what was accepted, and closes everything, within ``limits.drain_s``."""
+        for server in self._servers:
+            server.close()
+        if self.plane is not None:
+            await self.plane.drain(self._settings.limits.drain_s)
+        if self._control is not None:
+            await self._control.cleanup()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._flight.close()
+        for key in list(self._providers):
+            await self._dismiss(key)
+        if self.store is not None:
+            await self.store.close()
+        for address in (self._settings.listen.data, self._settings.listen.control):
+            if address.path:
+                await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
+
+    # Building
+
+    def _pipeline(self, settings: Settings, strategies: dict[str, Strategy]) -> Pipeline:
+        return Pipeline(
+            strategies,
+            registry=self.registry,
+            revocations=self.registry,
+            caches=self._caches,
+            lifetimes=Lifetimes(settings.cache.decision_ttl_s, settings.cache.negative_ttl_s),
+            clock=self._clock,
+            tallies=self._metrics.tallies,
+            flight=self._flight,
+            observe=self._metrics.judged,
+        )
+
+    async def _strategies(self, settings: Settings) -> dict[str, Strategy]:
+        keys = [key.get_secret_value() for key in settings.session.keys] or [self._own_session_key]
+        ring = KeyRing(keys)
+        return {
+            name: self._strategy(name, strategy, await self._provider(strategy, settings), settings, ring)
+            for name, strategy in settings.strategies.items()
+        }
+
+    def _strategy(
+        self, name: str, strategy: StrategySettings, provider: Provider, settings: Settings, ring: KeyRing
+    ) -> Strategy:
+        rules = SessionRules(
+            settings.session.idle_ttl_s, settings.session.absolute_ttl_s, settings.session.outlive_token
+        )
+        fingerprint = _fingerprint(strategy, settings)
+        tokens = AccessTokens(
+            provider.issuer,
+            token_rules(strategy, settings.limits.max_token_bytes),
+            self._clock,
+            verifications=lambda: self._metrics.verified(name),
+        )
+        refusals = self._caches.seed([b"refused", fingerprint, name.encode()])
+
+        def digest(pair: ClientCredentials) -> bytes:
+            seed = refusals.copy()
+            seed.update(f"{pair.client_id}:{pair.client_secret}".encode())  # a client id holds no colon here
+            return seed.digest()
+
+        authenticators: dict[Method, Authenticator] = {
+            Method.BEARER: BearerAuthenticator(name, tokens),
+            Method.SESSION: SessionAuthenticator(name, ring, rules),
+            Method.CLIENT_CREDENTIALS: BasicAuthenticator(
+                name,
+                issuer=provider.issuer,
+                http=provider.http,
+                tokens=tokens,
+                options=grant_options(strategy),
+                rules=BasicRules(settings.cache.proof_ttl_s, settings.cache.negative_ttl_s),
+                throttle=self._throttle,
+                clock=self._clock,
+                digest=digest,
+                registered=lambda client_id: self.registry.find(name, client_id) is not None,
+            ),
+        }
+        return Strategy(
+            name=name,
+            fingerprint=fingerprint,
+            methods=frozenset(strategy.auth_methods),
+            authenticators=authenticators,
+            ring=ring,
+            session_rules=rules,
+            cookie_name=settings.session.cookie_name,
+            max_token_bytes=settings.limits.max_token_bytes,
+        )
+
+    async def _provider(self, strategy: StrategySettings, settings: Settings) -> Provider:
+        key = self._provider_key(strategy, settings)
+        provider = self._providers.get(key)
+        if provider is None:
+            # Off the loop: reading certificates takes its time.
+            http = await asyncio.to_thread(new_client, strategy, settings, self._clock, self._metrics)
+            issuer = Issuer(
+                issuer_place(strategy),
+                http=http,
+                clock=self._clock,
+                freshness=Freshness(**settings.keys.model_dump()),
+                changed=self._caches.epoch.touch_all,
+            )
+            provider = self._providers[key] = Provider(issuer, http)
+        return provider
+
+    @staticmethod
+    def _provider_key(strategy: StrategySettings, settings: Settings) -> str:
+        """Strategies of one issuer share it, and with it its keys, its cooldown and its bounds."""
+        place = issuer_place(strategy)
+        return repr((place, strategy.ca_file, strategy.allow_insecure_http, settings.keys, settings.outbound))
+
+    def _new_throttle(self, settings: Settings) -> Throttle:
+        return Throttle(self._clock, **settings.throttle.model_dump())
+
+    def _load_file(self, settings: Settings) -> None:
+        self.registry.load_file(settings.file_applications(), strategies=tuple(settings.strategies))
+        for shadowed in self.registry.shadowed():
+            log.warning(
+                "application shadowed",
+                stored=shadowed.stored.id,
+                by=shadowed.by.id,
+                detail="the configuration file holds its id or its client id; the stored one is out of force",
+            )
+
+    # Running
+
+    def _tend(self, key: str) -> None:
+        self._tending[key] = asyncio.create_task(self._tend_forever(self._providers[key].issuer))
+
+    @staticmethod
+    async def _tend_forever(issuer: Issuer) -> None:
+        while True:
+            try:
+                await issuer.tend()
+            except Exception:
+                log.exception("tending an issuer failed")
+            await asyncio.sleep(min(_TEND_AT_MOST_S, max(issuer.wait_s(), 0.01)))
+
+    @staticmethod
+    async def _sweep(plane: Plane) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, plane.bounds.header_timeout_s, plane.bounds.idle_timeout_s))
+            plane.sweep()
+
+    async def _dismiss(self, key: str) -> None:
+        task = self._tending.pop(key, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        provider = self._providers.pop(key)
+        await provider.issuer.close()
+        await provider.http.close()
+
+    # What the control plane asks
+
+    def _control_token(self) -> str | None:
+        token = self._settings.control.token
+        return token.get_secret_value() if token is not None else None
+
+    def _keyed(self) -> bool:
+        return bool(self._providers) and all(p.issuer.missing() is None for p in self._providers.values())
+
+    async def _missing(self) -> Sequence[str]:
+        missing = [
+            f"strategy {name}: {why}"
+            for name, strategy in self._settings.strategies.items()
+            if (why := self._providers[self._provider_key(strategy, self._settings)].issuer.missing())
+        ]
+        if self.store is None or not await self.store.healthy():
+            missing.append("the store does not answer")
+        return missing
+
+    def _issuer_states(self) -> list[IssuerState]:
+        return [
+            IssuerState(
+                p.issuer.place.issuer,
+                len(p.issuer.keys.keys) if p.issuer.keys else 0,
+                p.issuer.keys_age_s,
+                p.http.breaker_state.value,
+            )
+            for p in self._providers.values()
+        ]
+
+    def _plane_state(self) -> PlaneState:
+        if self.plane is None:
+            return PlaneState(0, 0, 0)
+        return PlaneState(len(self.plane.connections), self.plane.refused_connections, self.plane.bad_requests)
+
+
+def new_client(
+    strategy: StrategySettings, settings: Settings, clock: Clock, metrics: Metrics | None = None
+) -> IdpClient:
+    """The client that reaches a strategy's identity provider.
+
+    Raises:
+        ValueError: ``ca_file`` holds no certificates.
+    """
+    outbound = settings.outbound
+    breaker = CircuitBreaker(clock, threshold=outbound.breaker_failures, reset_s=outbound.breaker_reset_s)
+    return IdpClient(
+        clock=clock,
+        breaker=breaker,
+        observe=metrics.idp_call(strategy.issuer) if metrics else lambda _endpoint, _outcome, _seconds: None,
+        total_timeout_s=outbound.timeout_s,
+        connect_timeout_s=outbound.connect_timeout_s,
+        max_reply_bytes=outbound.max_reply_bytes,
+        max_concurrent=outbound.max_concurrent,
+        ca_file=strategy.ca_file,
+        allow_insecure_http=strategy.allow_insecure_http,
+    )
+
+
+def _fingerprint(strategy: StrategySettings, settings: Settings) -> bytes:
+    """Changes with anything that a proof under this strategy depends on; secrets are not part of it."""
+    parts = (
+        strategy.model_dump_json(),
+        settings.session.model_dump_json(exclude={"keys", "keys_file"}),
+        settings.cache.model_dump_json(),
+        str(settings.limits.max_token_bytes),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).digest()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    limits = settings.limits
+    return Bounds(
+        max_header_bytes=limits.max_header_bytes,
+        max_body_bytes=limits.max_body_bytes,
+        max_connections=limits.max_connections,
+        max_pipelined=limits.max_pipelined,
+        idle_timeout_s=limits.idle_timeout_s,
+        header_timeout_s=limits.header_timeout_s,
+    )
+
+
+def _sockets(address: Address) -> list[socket.socket]:
+    try:
+        return [unix(address.path)] if address.path else tcp(address.host, address.port)
+    except OSError as error:
+        raise OSError(f"cannot listen on {address}: {error.strerror or error}") from None
+
+
+def _shown(address: Address, sockets: list[socket.socket]) -> str:
+    if address.path:
+        return f"unix:{address.path}"
+    host, port = sockets[0].getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
