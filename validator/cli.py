@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import structlog
 import uvloop
@@ -77,16 +78,16 @@ def _one_worker(text: str) -> int:
     return 1
 
 
-def _read(path: Path) -> Settings | None:
+def _read(path: Path, out: TextIO | None = None) -> Settings | None:
     try:
         return read(path, os.environ)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - this is what a person reads
+        print(error, file=out or sys.stderr)  # noqa: T201 - this is what a person reads
         return None
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    settings = _read(arguments.config)
+    settings = _read(arguments.config, sys.stdout)  # the mistakes are what was asked for
     if settings is None:
         return NO
     logs.configure("error", "console")

@@ -274,5 +274,6 @@ class Issuer:
         for why in first_ignored:
             log.info("key ignored", jwks_uri=uri, detail=why)
         if changed:
+            self._cooled_at = 0.0  # the cooldown is for fetches that were for nothing; nobody outside causes a change
             log.info("keys changed", jwks_uri=uri, keys=len(keys.keys))
             self._changed()
