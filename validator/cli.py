@@ -82,7 +82,7 @@ def _read(path: Path, out: TextIO | None = None) -> Settings | None:
     try:
         return read(path, os.environ)
     except SettingsError as error:
-        print(error, file=out or sys.stderr)  # noqa: T201 - this is what a person reads
+        print(error, file=out or sys.stderr)
         return None
 
 

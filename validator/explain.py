@@ -69,9 +69,8 @@ async def _steps(sidecar: Sidecar, settings: Settings, name: str, service: str |
         raise Denied(Reason.METHOD_NOT_ENABLED, f"strategy {name} has {on} on")
     _say(f"2. strategy {name}: issuer {settings.strategies[name].issuer}, methods {on}")
     proof = await _prove(sidecar, name, method, credential)
-    _say(
-        f"3. genuine: it speaks for the client {proof.client_id!r}, for another {proof.good_until - sidecar.now():.0f} s"
-    )
+    lasts_s = proof.good_until - sidecar.now()
+    _say(f"3. genuine: it speaks for the client {proof.client_id!r}, for another {lasts_s:.0f} s")
     if proof.session is not None:
         _say(f"   session {proof.session.id}")
     application = sidecar.registry.find(name, proof.client_id)

@@ -141,7 +141,6 @@ class Issuer:
         first = self._keys is None or self._too_old()
         if not first:
             self._cooled_at = self._clock.monotonic() + self._freshness.unknown_key_cooldown_s
-            self._unknown_fetch_failed = True  # until a fetch succeeds
         await self._fetch_once()
         if self._keys is None:
             self._cannot_know(_FIRST_RETRY_S)
@@ -208,6 +207,7 @@ class Issuer:
         except Unavailable as error:
             self._failures += 1
             self._last_failure = error.detail
+            self._unknown_fetch_failed = True
             self._metadata_due = 0.0
             wait = min(_MAX_RETRY_S, _FIRST_RETRY_S * 2 ** min(self._failures - 1, 10))
             self._due = self._clock.monotonic() + wait
@@ -274,6 +274,6 @@ class Issuer:
         for why in first_ignored:
             log.info("key ignored", jwks_uri=uri, detail=why)
         if changed:
-            self._cooled_at = 0.0  # the cooldown is for fetches that were for nothing; nobody outside causes a change
+            self._cooled_at = 0.0  # the cooldown is for fetches that were for nothing
             log.info("keys changed", jwks_uri=uri, keys=len(keys.keys))
             self._changed()

@@ -211,17 +211,27 @@ class Pipeline:
         started: float,
     ) -> Reply:
         proof: Proof | None = None
+        caches = self._caches
+        generation = caches.generation
+        authenticator = route.strategy.authenticators[method]
 
         async def prove() -> Proof:
-            generation = self._caches.generation
-            found = await route.strategy.authenticators[method].prove(credential)
+            found = await authenticator.prove(credential)
             return self._keep(route.strategy, proof_key, found, self._clock.now(), generation)
 
+        def remembered() -> bytes | None:  # what was begun before everything was forgotten answers only this once
+            return key if generation == caches.generation else None
+
         try:
-            proof = await self._flight.run(proof_key, prove)
-            answer = self._conclude(route, key, proof, self._clock.now())
+            # Who asks after everything was forgotten does not join a call of before.
+            proof = await self._flight.run(proof_key + generation.to_bytes(8, "big"), prove)
+            if not authenticator.still_holds(proof):  # between its end and this turn of the loop
+                raise Denied(  # noqa: TRY301 - one catcher for every refusal
+                    Reason.KEY_UNKNOWN, "its key was withdrawn while it was judged"
+                )
+            answer = self._conclude(route, remembered(), proof, self._clock.now())
         except AuthError as error:
-            answer = self._refused(route, key, method, error, self._clock.now(), proof)
+            answer = self._refused(route, remembered(), method, error, self._clock.now(), proof)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
             answer = self._broken(route, method, self._clock.now())
         self._observe(self._clock.monotonic() - started)
@@ -268,8 +278,9 @@ class Pipeline:
             rules=strategy.session_rules,
         )
 
-    def _conclude(self, route: Route, key: bytes, proof: Proof, now: float) -> Reply:
-        """From a proof to an answer, without an await: nothing changes while it is judged."""
+    def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float) -> Reply:
+        """From a proof to an answer, without an await: nothing changes while it is judged. Without a ``key`` the
+        answer is not kept."""
         strategy = route.strategy
         epoch = self._epoch.value
         application = self._registry.find(strategy.name, proof.client_id)
@@ -282,7 +293,7 @@ class Pipeline:
             sealed = strategy.ring.seal(session, secrets.token_bytes(sessions.NONCE_BYTES))
             cookie = reply.set_cookie(strategy.cookie_name, sealed)
         deadline = min(now + self._lifetimes.decision_ttl_s, proof.good_until)
-        if session is not None and not fresh:
+        if session is not None:  # also with a fresh cookie: replayed for longer, it would arrive stale
             deadline = min(deadline, sessions.renew_at(session, strategy.session_rules))
         answer = Reply(
             reply.allowed(
@@ -294,7 +305,7 @@ class Pipeline:
             shards=self._shards(strategy, proof, session),
         )
         answer.tally.judged += 1
-        if now < deadline:
+        if key is not None and now < deadline:
             self._caches.replies.put(key, answer)
         return answer
 
@@ -311,6 +322,8 @@ class Pipeline:
         opens = proof.opens
         if now >= opens.ends_at or self._revocations.covers(replace(proof, session=opens), application):
             opens = self._begin(strategy, proof, now)
+            if now >= opens.ends_at:  # the credential counts for this request alone
+                return None, False
         return sessions.renewed(opens, now), True
 
     def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> tuple[int, ...]:

@@ -35,7 +35,8 @@ class BasicAuthenticator:
     """``ports.Authenticator`` for ``ClientCredentials``.
 
     Args:
-        digest: a keyed digest of a pair; the pair itself is kept nowhere.
+        digest: a keyed digest of a pair, another one after everything was forgotten; the pair itself is kept
+            nowhere.
         registered: whether an application has this client id under this strategy.
     """
 
@@ -63,7 +64,7 @@ class BasicAuthenticator:
         self._clock = clock
         self._digest = digest
         self._registered = registered
-        self._refused: TTLCache[bytes, Reason] = TTLCache(
+        self._refused: TTLCache[bytes, tuple[Reason, float]] = TTLCache(
             _MAX_REFUSALS, rules.negative_ttl_s, timer=clock.monotonic
         )
 
@@ -71,7 +72,10 @@ class BasicAuthenticator:
         assert isinstance(credential, ClientCredentials)  # noqa: S101 - the pipeline dispatches by type
         refused = self._refused.get(self._digest(credential))
         if refused is not None:
-            raise Denied(refused, "refused a moment ago")
+            reason, until = refused
+            # Said, so that no answer that rests on this refusal is kept for longer than the refusal itself.
+            left_s = until - self._clock.monotonic()
+            raise Denied(reason, "refused a moment ago", retry_after_s=left_s)
         self._throttle.check(
             self._strategy, credential.client_id, registered=self._registered(credential.client_id)
         )
@@ -85,6 +89,7 @@ class BasicAuthenticator:
         return True
 
     async def _ask(self, pair: ClientCredentials) -> Proof:
+        digest = self._digest(pair)  # before anything is awaited: it changes when everything is forgotten
         endpoint = (await self._issuer.known()).token_endpoint
         if endpoint is None:
             raise Unavailable(
@@ -98,7 +103,8 @@ class BasicAuthenticator:
             except Denied as denied:
                 attempt.failed = denied.reason is Reason.CREDENTIALS_REJECTED
                 if self._rules.negative_ttl_s > 0:
-                    self._refused[self._digest(pair)] = denied.reason
+                    until = self._clock.monotonic() + self._rules.negative_ttl_s
+                    self._refused[digest] = (denied.reason, until)
                 raise
 
     async def _proof(self, pair: ClientCredentials, minted: MintedToken) -> Proof:

@@ -1,7 +1,8 @@
 """Guessing of client secrets, bounded before it reaches the identity provider.
 
 Law of this file: a try is counted when it starts and given back when it proves right or nobody could say, so
-that parallel guesses are bounded like successive ones. Client ids that no application has share a bound of
+that parallel guesses are bounded like successive ones; who only joins a try under way is measured by those that
+have failed. Client ids that no application has share a bound of
 their own, since inventing ids costs an attacker nothing.
 """
 
@@ -28,10 +29,11 @@ class Try:
 
 
 class _Counter:
-    __slots__ = ("started", "until")
+    __slots__ = ("failed", "running", "until")
 
     def __init__(self, until: float) -> None:
-        self.started = 0
+        self.failed = 0
+        self.running = 0
         self.until = until
 
 
@@ -41,7 +43,7 @@ class Throttle:
     Args:
         max_failures: for one client id under one strategy.
         max_unregistered_failures: for all ids of a strategy together that no application has.
-        window_s: seconds from the first failure on.
+        window_s: seconds from the first try on that was not given back.
     """
 
     def __init__(
@@ -56,16 +58,22 @@ class Throttle:
         )
 
     def check(self, strategy: str, client_id: str, *, registered: bool) -> None:
-        """Raises:
-        Denied: ``too_many_attempts``, with the seconds until the window ends.
+        """Whether the tries that have failed leave room for one more.
+
+        Raises:
+            Denied: ``too_many_attempts``, with the seconds until the window ends.
         """
+        self._check(strategy, client_id, registered=registered, running=False)
+
+    def _check(self, strategy: str, client_id: str, *, registered: bool, running: bool) -> None:
         for key, bound in self._bounds(strategy, client_id, registered=registered):
             counter = self._counters.get(key)
-            if counter is not None and counter.started >= bound:
+            if counter is not None and counter.failed + (counter.running if running else 0) >= bound:
                 whose = "this client id" if key[1] is not None else "client ids without an application"
                 raise Denied(
                     Reason.TOO_MANY_ATTEMPTS,
-                    f"{counter.started} failed tries for {whose} in {self._window_s:.0f} s",
+                    f"{counter.failed} failed tries and {counter.running} under way for {whose} "
+                    f"in {self._window_s:.0f} s",
                     retry_after_s=max(1.0, counter.until - self._clock.monotonic()),
                 )
 
@@ -74,19 +82,22 @@ class Throttle:
         """Around one call; counts unless the call was no failure.
 
         Raises:
-            Denied: as ``check``.
+            Denied: as ``check``, where those under way count as failures.
         """
-        self.check(strategy, client_id, registered=registered)
-        counters = [self._counter(key) for key, _ in self._bounds(strategy, client_id, registered=registered)]
-        for counter in counters:
-            counter.started += 1
+        self._check(strategy, client_id, registered=registered, running=True)
+        keys = [key for key, _ in self._bounds(strategy, client_id, registered=registered)]
+        counters = [(key, self._counter(key)) for key in keys]
+        for _, counter in counters:
+            counter.running += 1
         attempt = Try()
         try:
             yield attempt
         finally:
-            if not attempt.failed:
-                for counter in counters:
-                    counter.started -= 1
+            for key, counter in counters:
+                counter.running -= 1
+                counter.failed += attempt.failed
+                if not counter.failed and not counter.running and self._counters.get(key) is counter:
+                    del self._counters[key]  # the next failure begins a window of its own
 
     def _bounds(
         self, strategy: str, client_id: str, *, registered: bool

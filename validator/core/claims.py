@@ -4,7 +4,6 @@ Law of this file: everything that decides whether a token's claims entitle anyon
 section 4.1, RFC 9068 section 4, RFC 8725). Whether the token is genuine is decided elsewhere; both must hold.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +57,8 @@ def screen(payload: Mapping[str, Any], expected: Expectations, now: float) -> No
     """
     issuer = payload.get("iss")
     if issuer != expected.issuer:
-        raise Denied(Reason.ISSUER_MISMATCH, f"iss is {str(issuer)[:100]!r}, not {expected.issuer!r}")
+        shown = repr(issuer[:100]) if isinstance(issuer, str) else "missing or no string"
+        raise Denied(Reason.ISSUER_MISMATCH, f"iss is {shown}, not {expected.issuer!r}")
     expires_at = _numeric_date(payload, "exp")
     if expires_at is None:
         raise Denied(Reason.CLAIM_MISSING, "the token has no exp; a token without an end is not accepted")
@@ -81,7 +81,9 @@ def judge(jws: Jws, expected: Expectations, now: float) -> Principal:
         if moment is not None and moment > now + expected.leeway_s:
             ahead = moment - now
             raise Denied(
-                Reason.TOKEN_NOT_YET_VALID, f"{name} is {ahead:.0f} s ahead; see leeway_s", retry_after_s=ahead
+                Reason.TOKEN_NOT_YET_VALID,
+                f"{name} is {ahead:.0f} s ahead; see leeway_s",
+                retry_after_s=ahead - expected.leeway_s,
             )
     _check_audience(payload, expected.audiences)
     client_id = _client_id(payload, expected.client_claims)
@@ -100,9 +102,11 @@ def _numeric_date(payload: Mapping[str, Any], name: str) -> float | None:
     value = payload.get(name)
     if value is None and name not in payload:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise Denied(Reason.TOKEN_MALFORMED, f"{name} is not a number")
-    if abs(value) > 1e11:  # noqa: PLR2004 - the year 5138; beyond it somebody counts in milliseconds
+    # Compared, not converted: an integer of JSON can be too large for a float. 1e11 is the year 5138; beyond it
+    # somebody counts in milliseconds, and 1e999 reads as infinity.
+    if not -1e11 <= value <= 1e11:  # noqa: PLR2004 - as said
         raise Denied(Reason.TOKEN_MALFORMED, f"{name} is not in seconds since the epoch")
     return float(value)
 
@@ -121,7 +125,9 @@ def _check_audience(payload: Mapping[str, Any], audiences: frozenset[str]) -> No
         raise Denied(Reason.TOKEN_MALFORMED, "aud is neither a string nor a list of strings")
     if audiences and audiences.isdisjoint(values):
         found = ", ".join(values)[:150] or "nobody"
-        raise Denied(Reason.AUDIENCE_MISMATCH, f"the token is for {found}, not for {', '.join(sorted(audiences))}")
+        raise Denied(
+            Reason.AUDIENCE_MISMATCH, f"the token is for {found!r}, not for {', '.join(sorted(audiences))}"
+        )
 
 
 def _check_not_id_token(jws: Jws, client_id: str) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -77,7 +77,7 @@ def parse_key_set(body: bytes) -> KeySet:
         raise ValueError(f"not a JWK Set: {error}") from None
     if not isinstance(keys, list) or len(keys) > MAX_KEYS:
         raise ValueError(f"not a JWK Set: `keys` is not an array of at most {MAX_KEYS}")
-    usable: dict[str, VerificationKey] = {}
+    usable: dict[tuple[str, str | None], VerificationKey] = {}
     ignored: list[str] = []
     for position, jwk in enumerate(keys):
         try:
@@ -85,7 +85,9 @@ def parse_key_set(body: bytes) -> KeySet:
         except ValueError as error:
             ignored.append(f"key {position}: {error}")
         else:
-            usable[f"{key.thumbprint} {key.kid}"] = key
+            # One key published twice, once for each algorithm, is one key for both.
+            same = usable.setdefault((key.thumbprint, key.kid), key)
+            usable[key.thumbprint, key.kid] = replace(same, algorithms=same.algorithms | key.algorithms)
     if not usable:
         raise ValueError("no usable key in the set" + "".join(f"; {why}" for why in ignored[:5]))
     return KeySet(tuple(usable.values()), tuple(ignored))

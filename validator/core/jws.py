@@ -30,6 +30,8 @@ _JWS_DOTS = 2
 # base64url -> base64; what base64url does not have becomes a character that base64 does not have either.
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 _PADDING: Final = (b"", None, b"==", b"=")
+# What may come last where only part of a character is used: the bits left over are zero (RFC 4648 section 3.5).
+_LAST: Final = (None, None, frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,14 +58,18 @@ def _malformed(detail: str) -> Denied:
 
 
 def decode_base64url(part: bytes) -> bytes:
-    """Base64url without padding (RFC 7515 section 2); no line breaks, no other alphabet.
+    """Base64url without padding (RFC 7515 section 2); no line breaks, no other alphabet, and one spelling of the
+    same bytes only, so that no part of a token or cookie can be altered unseen.
 
     Raises:
         ValueError: anything else.
     """
-    padding = _PADDING[len(part) % 4]
+    over = len(part) % 4
+    padding, last = _PADDING[over], _LAST[over]
     if padding is None:
         raise ValueError("impossible length")
+    if last is not None and part[-1] not in last:
+        raise ValueError("bits left over")
     return binascii.a2b_base64(part.translate(_TO_BASE64) + padding, strict_mode=True)
 
 

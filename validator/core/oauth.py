@@ -5,7 +5,6 @@ means, lives here (RFC 6749 sections 2.3.1, 4.4 and 5). Nothing is sent from her
 """
 
 import base64
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from validator.model import ClientCredentials, Endpoint, HttpReply, HttpRequest,
 _REJECTED = frozenset({"invalid_client", "unauthorized_client", "invalid_grant", "access_denied"})
 _OK, _UNAUTHORIZED = 200, 401
 _MAX_TOKEN_CHARS = 65536
+_MAX_LIFETIME_S = 1e11  # some 3,000 years: whatever lies beyond is no lifetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,7 @@ def _lifetime(document: Mapping[str, Any]) -> float | None:
             value = float(value)
         except ValueError:
             return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
-    return max(0.0, float(value))
+    # Compared, not converted: an integer of JSON can be too large for a float.
+    return float(value) if 0 < value <= _MAX_LIFETIME_S else 0.0

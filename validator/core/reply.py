@@ -57,7 +57,7 @@ class Rendered:
             without_body: for HEAD (RFC 9110 section 9.3.2).
             connection: ``close`` or ``keep-alive`` where HTTP/1.1's default does not hold.
         """
-        left = min(int(left_s), MAX_AGE_S) if left_s >= 1 else 0
+        left = int(min(left_s, MAX_AGE_S)) if left_s >= 1 else 0
         option = b"\r\nConnection: " + connection if connection else b""
         return self.head + _CACHE_CONTROL[left] + option + self.tail + (b"" if without_body else self.body)
 

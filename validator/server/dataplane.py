@@ -28,13 +28,17 @@ from validator.server.routes import Routes
 
 MAX_HEADERS: Final = 100  # nginx's default for what it parses, and Kong's for what it hands to plugins
 _MAX_TARGET_BYTES: Final = 8192  # RFC 9110 section 4.1 asks for 8000 at least
+# What the count of a complete head leaves out: spaces around values, the method's length.
+_SLACK_BYTES: Final = 1024
+_FIELD_BYTES: Final = len(": \r\n")
+_REQUEST_LINE_BYTES: Final = len("GET  HTTP/1.1\r\n\r\n")
 _LINGER_BYTES: Final = 4 * 1024 * 1024
 _LINGER_S: Final = 2.0
 _LAST_REQUEST_S: Final = 0.5
 _BAD_REQUEST, _UNAUTHORIZED, _REQUEST_TIMEOUT, _CONTENT_TOO_LARGE = 400, 401, 408, 413
 _TARGET_TOO_LONG, _EXPECTATION_FAILED, _HEAD_TOO_LARGE, _UNAVAILABLE = 414, 417, 431, 503
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_AUTHORIZATION_LINE: Final = re.compile(rb"(?i)(?:^|\n)authorization[ \t]*:")
+_AUTHORIZATION_LINE: Final = re.compile(rb"(?i)authorization:")
 
 log = structlog.get_logger(__name__)
 
@@ -128,8 +132,8 @@ class Connection(asyncio.Protocol):
         self._partial_since: float | None = None
         self._active = True
         self._idle_since = 0.0
-        self._fed = 0  # bytes since an incomplete head began
-        self._completed = False  # whether the bytes now being fed completed a request
+        self._held = bytearray()  # what was fed since the parser last completed anything
+        self._progressed = False  # whether the bytes now being fed completed a head, a piece of body or a request
         self._reset()
 
     def _reset(self) -> None:
@@ -164,6 +168,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         if self._task is not None:
             self._task.cancel()
+            self._task.add_done_callback(lambda _: self._drop_waiting())  # also where it never began
 
     def eof_received(self) -> bool:
         """A client may close its side and still wait for its answers."""
@@ -181,16 +186,18 @@ class Connection(asyncio.Protocol):
     def check_age(self, now: float) -> None:
         """Called by the sweep."""
         bounds = self._plane.bounds
-        if self._partial:
+        if self._partial and not self._reading_paused:
             if self._partial_since is None:
                 self._partial_since = now
             elif now - self._partial_since >= bounds.header_timeout_s:
                 self._refuse_request(_REQUEST_TIMEOUT)
-        elif self._active or self._task is not None:
+            return
+        self._partial_since = None  # while we do not read, the delay is ours
+        if self._active or self._task is not None:
             self._active = False
             self._idle_since = now
         elif now - self._idle_since >= bounds.idle_timeout_s:
-            self._transport.close()
+            self._transport.abort()  # close() would wait for ever for a peer that does not read
 
     def close_when_idle(self) -> None:
         """A connection between two requests is closed at once; else after the answers due."""
@@ -208,27 +215,26 @@ class Connection(asyncio.Protocol):
             if self._lingered > _LINGER_BYTES:
                 self._transport.abort()
             return
-        self._completed = False
+        self._progressed = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Asking for another protocol may be ignored (RFC 9110 section 7.8); what follows is HTTP again.
-            self._parser = httptools.HttpRequestParser(self)
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
-            return
+        except httptools.HttpParserUpgrade:
+            return  # answered, with the word that the connection closes
         except httptools.HttpParserError as error:
             self._refuse_unreadable(error.__context__, data)
             return
-        if self._partial and not self._head_read:
-            # Where a request was completed in these bytes, how many are the next one's is not known.
-            self._fed = 0 if self._completed else self._fed + len(data)
-            if self._fed > self._plane.bounds.max_header_bytes:
-                self._refuse_unreadable(_Refused(_HEAD_TOO_LARGE), data)
+        if not self._partial:
+            return
+        if self._progressed:
+            self._held.clear()  # how many of these bytes belong to what is incomplete is not known
+            return
+        self._held += data
+        if len(self._held) > self._plane.bounds.max_header_bytes + _SLACK_BYTES:
+            self._refuse_unreadable(_Refused(_HEAD_TOO_LARGE), b"")
 
     def _refuse_unreadable(self, cause: BaseException | None, data: bytes) -> None:
         if isinstance(cause, _Refused):
-            if cause.status == _HEAD_TOO_LARGE and _AUTHORIZATION_LINE.search(data):
+            if cause.status == _HEAD_TOO_LARGE and self._ends_in_authorization(self._held + data):
                 # The bound on the head is reached inside a credential: that is what is wrong with it.
                 self._refuse_request(_UNAUTHORIZED, replies.refused(Reason.TOKEN_MALFORMED))
             else:
@@ -238,6 +244,12 @@ class Connection(asyncio.Protocol):
         else:
             log.error("request failed", exc_info=cause)
             self._refuse_request(_UNAVAILABLE, replies.refused(Reason.STORE_UNAVAILABLE, retry_after_s=1))
+
+    def _ends_in_authorization(self, head: bytes | bytearray) -> bool:
+        """Whether the bound on the head lies within the line of an ``Authorization`` header."""
+        bound = self._plane.bounds.max_header_bytes
+        line = head.rfind(b"\n", 0, bound + 1) + 1
+        return len(head) > bound and _AUTHORIZATION_LINE.match(head, line) is not None
 
     # What httptools calls, in the order of the bytes
 
@@ -252,6 +264,10 @@ class Connection(asyncio.Protocol):
             raise _Refused(_TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_read:
+            # A trailer is ignored like the body before it, and never a credential (RFC 9110 section 6.5.1).
+            self.on_body(name + value)
+            return
         self._headers += 1
         length = len(name)
         self._head_bytes += length + len(value)
@@ -270,10 +286,14 @@ class Connection(asyncio.Protocol):
             self._hosts += 1
 
     def on_headers_complete(self) -> None:
-        self._head_read = True
-        if self._headers > MAX_HEADERS or self._head_bytes > self._plane.bounds.max_header_bytes:
+        length = _REQUEST_LINE_BYTES + len(self._target) + self._head_bytes + self._headers * _FIELD_BYTES
+        if self._headers > MAX_HEADERS or length > self._plane.bounds.max_header_bytes:
             raise _Refused(_HEAD_TOO_LARGE)
-        self._http_1_1 = self._parser.get_http_version() == "1.1"
+        self._head_read = self._progressed = True
+        version = self._parser.get_http_version()
+        self._http_1_1 = version == "1.1"
+        if not self._http_1_1 and version != "1.0":
+            raise _Refused(_BAD_REQUEST)
         if self._hosts != 1 and (self._hosts or self._http_1_1):
             raise _Refused(_BAD_REQUEST)  # RFC 9112 section 3.2
         if self._expect is not None and self._http_1_1:
@@ -282,7 +302,12 @@ class Connection(asyncio.Protocol):
             if self._task is None:
                 self._transport.write(_CONTINUE)
 
+    def on_chunk_header(self) -> None:
+        if not self._http_1_1:
+            raise _Refused(_BAD_REQUEST)  # its framing is faulty (RFC 9112 section 6.1)
+
     def on_body(self, body: bytes) -> None:
+        self._progressed = True
         self._body_bytes += len(body)
         if self._body_bytes > self._plane.bounds.max_body_bytes:
             raise _Refused(_CONTENT_TOO_LARGE)
@@ -291,15 +316,17 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._partial = False
-        self._active = self._completed = True
-        self._fed = 0
+        self._active = self._progressed = True
+        self._held.clear()
         plane = self._plane
         now = plane.clock.now()
         answer = self._answer(now)
         parser = self._parser
         without_body = parser.get_method() == b"HEAD"
         connection = b""
-        if plane.draining or not parser.should_keep_alive():
+        # Asking for another protocol may be ignored (RFC 9110 section 7.8), but the parser does not tell where
+        # the body of such a request ends, so nothing behind it is read.
+        if plane.draining or not parser.should_keep_alive() or parser.should_upgrade():
             connection = b"close"
             self._closing = True
         elif not self._http_1_1:
@@ -349,12 +376,16 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             self._active = True
-            for pending, _, _ in self._waiting:  # the connection is gone; nobody waits for these
-                if isinstance(pending, Coroutine):
-                    pending.close()
-            self._waiting.clear()
+            self._drop_waiting()
             if self._closing or (self._plane.draining and not self._partial):
                 self._finish()
+
+    def _drop_waiting(self) -> None:
+        """The connection is gone; nobody waits for these."""
+        for pending, _, _ in self._waiting:
+            if isinstance(pending, Coroutine):
+                pending.close()
+        self._waiting.clear()
 
     def _refuse_request(self, status: int, rendered: Rendered | None = None) -> None:
         """Answers what is no request, after the answers that are due, and reads no more."""

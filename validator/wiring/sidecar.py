@@ -5,7 +5,6 @@ configuration stayed, the random session key) is kept here; everything else is b
 """
 
 import asyncio
-import hashlib
 import secrets
 import socket
 from collections.abc import Sequence
@@ -15,31 +14,30 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from validator.adapters.breaker import CircuitBreaker
 from validator.adapters.clock import SystemClock
 from validator.adapters.idp import IdpClient
 from validator.adapters.memory import MemoryRegistry
 from validator.adapters.sqlite import SqliteRegistry
-from validator.authn.access_token import AccessTokens, TokenRules
+from validator.authn.access_token import AccessTokens
 from validator.authn.basic import BasicAuthenticator, BasicRules
 from validator.authn.bearer import BearerAuthenticator
 from validator.authn.session import SessionAuthenticator
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
-from validator.core.oauth import GrantOptions
 from validator.core.sessions import KEY_BYTES, KeyRing, SessionRules
-from validator.issuers import Freshness, Issuer, IssuerPlace
+from validator.issuers import Freshness, Issuer
 from validator.model import ClientCredentials, Method, Proof
 from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Authenticator, Clock
 from validator.server.control import control_application
-from validator.server.dataplane import Bounds, Plane
+from validator.server.dataplane import Plane
 from validator.server.listening import tcp, unix
 from validator.server.metrics import IssuerState, Metrics, PlaneState
 from validator.server.runner import ControlRunner
 from validator.settings import Address, Settings
 from validator.settings import Strategy as StrategySettings
 from validator.singleflight import SingleFlight
+from validator.wiring import parts
 
 _SECRET_BYTES = 32
 _SWEEP_S = 1.0
@@ -54,36 +52,6 @@ class Provider:
 
     issuer: Issuer
     http: IdpClient
-
-
-def issuer_place(strategy: StrategySettings) -> IssuerPlace:
-    """Where a strategy's issuer is found."""
-    return IssuerPlace(strategy.issuer, strategy.jwks_uri, strategy.token_endpoint, strategy.discovery)
-
-
-def grant_options(strategy: StrategySettings) -> GrantOptions:
-    """How a strategy's token endpoint is asked."""
-    provider = strategy.provider
-    parameters = dict(strategy.token_params)
-    if provider.audience_parameter and strategy.audience:
-        parameters.setdefault(provider.audience_parameter, strategy.audience[0])
-    return GrantOptions(
-        strategy.token_endpoint_auth_method, strategy.scopes if provider.sends_scope else (), parameters
-    )
-
-
-def token_rules(strategy: StrategySettings, max_bytes: int) -> TokenRules:
-    """What a strategy demands of a token."""
-    return TokenRules(
-        algorithms=frozenset(strategy.algorithms),
-        audiences=frozenset(strategy.audience),
-        client_claims=tuple(tuple(path.split(".")) for path in strategy.credential_claim),
-        token_types=frozenset(typ.lower().removeprefix("application/") for typ in strategy.token_types),
-        required_scopes=frozenset(strategy.required_scopes),
-        scope_claims=strategy.provider.scope_claims,
-        leeway_s=strategy.leeway_s,
-        max_bytes=max_bytes,
-    )
 
 
 class Sidecar:
@@ -115,6 +83,7 @@ class Sidecar:
         self.plane: Plane | None = None
         self.store: SqliteRegistry | None = None
         self._control: ControlRunner | None = None
+        self._socket_files: list[str] = []
         self.data_address = ""
         self.control_address = ""
 
@@ -158,14 +127,14 @@ class Sidecar:
         self.plane = Plane(
             self._pipeline(settings, self.strategies),
             settings.session.cookie_name,
-            bounds=_bounds(settings),
+            bounds=parts.bounds(settings),
             clock=self._clock,
         )
         for issuer_key in self._providers:
             self._tend(issuer_key)
         self._background.append(asyncio.create_task(self._sweep(self.plane)))
         loop = asyncio.get_running_loop()
-        data = _sockets(settings.listen.data)
+        data = self._listening(settings.listen.data)
         for listener in data:
             self._servers.append(await loop.create_server(self.plane.connection, sock=listener))
         self.data_address = _shown(settings.listen.data, data)
@@ -181,7 +150,7 @@ class Sidecar:
             )
         )
         await self._control.setup()
-        control = _sockets(settings.listen.control)
+        control = self._listening(settings.listen.control)
         for listener in control:
             await web.SockSite(self._control, listener).start()
         self.control_address = _shown(settings.listen.control, control)
@@ -205,7 +174,7 @@ class Sidecar:
             self._throttle = self._new_throttle(settings)
             strategies = await self._strategies(settings)
         self.strategies = strategies
-        self.plane.bounds = _bounds(settings)
+        self.plane.bounds = parts.bounds(settings)
         self.plane.replace(self._pipeline(settings, strategies), settings.session.cookie_name)
         self._caches.epoch.touch_all()
         used = {self._provider_key(s, settings) for s in settings.strategies.values()}
@@ -239,9 +208,14 @@ class Sidecar:
             await self._dismiss(key)
         if self.store is not None:
             await self.store.close()
-        for address in (self._settings.listen.data, self._settings.listen.control):
-            if address.path:
-                await asyncio.to_thread(Path(address.path).unlink, missing_ok=True)
+        while self._socket_files:  # ours alone: another sidecar may hold a path that we were refused
+            await asyncio.to_thread(Path(self._socket_files.pop()).unlink, missing_ok=True)
+
+    def _listening(self, address: Address) -> list[socket.socket]:
+        sockets = _sockets(address)
+        if address.path:
+            self._socket_files.append(address.path)
+        return sockets
 
     # Building
 
@@ -272,10 +246,10 @@ class Sidecar:
         rules = SessionRules(
             settings.session.idle_ttl_s, settings.session.absolute_ttl_s, settings.session.outlive_token
         )
-        fingerprint = _fingerprint(strategy, settings)
+        fingerprint = parts.fingerprint(strategy, settings)
         tokens = AccessTokens(
             provider.issuer,
-            token_rules(strategy, settings.limits.max_token_bytes),
+            parts.token_rules(strategy, settings.limits.max_token_bytes),
             self._clock,
             verifications=lambda: self._metrics.verified(name),
         )
@@ -283,7 +257,8 @@ class Sidecar:
 
         def digest(pair: ClientCredentials) -> bytes:
             seed = refusals.copy()
-            seed.update(f"{pair.client_id}:{pair.client_secret}".encode())  # a client id holds no colon here
+            # A client id holds no colon here; the generation, so that a cleared cache forgets refusals too.
+            seed.update(f"{self._caches.generation}:{pair.client_id}:{pair.client_secret}".encode())
             return seed.digest()
 
         authenticators: dict[Method, Authenticator] = {
@@ -294,7 +269,7 @@ class Sidecar:
                 issuer=provider.issuer,
                 http=provider.http,
                 tokens=tokens,
-                options=grant_options(strategy),
+                options=parts.grant_options(strategy),
                 rules=BasicRules(settings.cache.proof_ttl_s, settings.cache.negative_ttl_s),
                 throttle=self._throttle,
                 clock=self._clock,
@@ -318,9 +293,9 @@ class Sidecar:
         provider = self._providers.get(key)
         if provider is None:
             # Off the loop: reading certificates takes its time.
-            http = await asyncio.to_thread(new_client, strategy, settings, self._clock, self._metrics)
+            http = await asyncio.to_thread(parts.new_client, strategy, settings, self._clock, self._metrics)
             issuer = Issuer(
-                issuer_place(strategy),
+                parts.issuer_place(strategy),
                 http=http,
                 clock=self._clock,
                 freshness=Freshness(**settings.keys.model_dump()),
@@ -332,7 +307,7 @@ class Sidecar:
     @staticmethod
     def _provider_key(strategy: StrategySettings, settings: Settings) -> str:
         """Strategies of one issuer share it, and with it its keys, its cooldown and its bounds."""
-        place = issuer_place(strategy)
+        place = parts.issuer_place(strategy)
         return repr((place, strategy.ca_file, strategy.allow_insecure_http, settings.keys, settings.outbound))
 
     def _new_throttle(self, settings: Settings) -> Throttle:
@@ -411,52 +386,6 @@ class Sidecar:
         if self.plane is None:
             return PlaneState(0, 0, 0)
         return PlaneState(len(self.plane.connections), self.plane.refused_connections, self.plane.bad_requests)
-
-
-def new_client(
-    strategy: StrategySettings, settings: Settings, clock: Clock, metrics: Metrics | None = None
-) -> IdpClient:
-    """The client that reaches a strategy's identity provider.
-
-    Raises:
-        ValueError: ``ca_file`` holds no certificates.
-    """
-    outbound = settings.outbound
-    breaker = CircuitBreaker(clock, threshold=outbound.breaker_failures, reset_s=outbound.breaker_reset_s)
-    return IdpClient(
-        clock=clock,
-        breaker=breaker,
-        observe=metrics.idp_call(strategy.issuer) if metrics else lambda _endpoint, _outcome, _seconds: None,
-        total_timeout_s=outbound.timeout_s,
-        connect_timeout_s=outbound.connect_timeout_s,
-        max_reply_bytes=outbound.max_reply_bytes,
-        max_concurrent=outbound.max_concurrent,
-        ca_file=strategy.ca_file,
-        allow_insecure_http=strategy.allow_insecure_http,
-    )
-
-
-def _fingerprint(strategy: StrategySettings, settings: Settings) -> bytes:
-    """Changes with anything that a proof under this strategy depends on; secrets are not part of it."""
-    parts = (
-        strategy.model_dump_json(),
-        settings.session.model_dump_json(exclude={"keys", "keys_file"}),
-        settings.cache.model_dump_json(),
-        str(settings.limits.max_token_bytes),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).digest()
-
-
-def _bounds(settings: Settings) -> Bounds:
-    limits = settings.limits
-    return Bounds(
-        max_header_bytes=limits.max_header_bytes,
-        max_body_bytes=limits.max_body_bytes,
-        max_connections=limits.max_connections,
-        max_pipelined=limits.max_pipelined,
-        idle_timeout_s=limits.idle_timeout_s,
-        header_timeout_s=limits.header_timeout_s,
-    )
 
 
 def _sockets(address: Address) -> list[socket.socket]:
