@@ -176,9 +176,13 @@ class Caches:
         if generation == self.generation:
             self.proofs.put(key, proof)
 
-    def forget(self) -> None:
-        """Nothing that is known now, or being found out now, is used again."""
+    def begin_anew(self) -> None:
+        """What is known stays; what is being found out now, by rules that no longer hold, is not kept."""
         self.generation += 1
         self.epoch.touch_all()
+
+    def forget(self) -> None:
+        """Nothing that is known now, or being found out now, is used again."""
+        self.begin_anew()
         for table in (self.replies, self.denials, self.proofs):
             table.clear()

@@ -108,7 +108,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     settings = _read(arguments.config)
     if settings is None:
         return NO
-    logs.configure(settings.log.level, settings.log.format)
+    logs.configure(settings.log.level, settings.log.format, queued=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve_until_told(settings, arguments.config))
 

@@ -43,7 +43,11 @@ async def report(settings: Settings, stdin: BinaryIO, *, strategy: str | None, s
     raw = stdin.read(_MAX_INPUT_BYTES + 1)
     sidecar = Sidecar(settings)
     try:
-        await sidecar.prepare()
+        try:
+            await sidecar.prepare()
+        except ValueError as error:
+            _say(f"the sidecar would not start: {error}")
+            return NO
         try:
             return await _steps(sidecar, settings, name, service, raw.strip())
         except AuthError as error:
@@ -81,6 +85,8 @@ async def _steps(sidecar: Sidecar, settings: Settings, name: str, service: str |
         return NO
     _say(f"4. application {application.id} ({application.name}), {application.origin.value}, not revoked")
     if service is None:
+        if not application.active:
+            authorize(application, "")
         services = ", ".join(f"{s} ({status.value})" for s, status in application.registrations.items()) or "none"
         _say(f"5. registrations: {services}; name one with --service to have it judged")
         return DONE

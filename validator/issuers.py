@@ -23,6 +23,10 @@ _FIRST_RETRY_S = 1.0
 _MAX_RETRY_S = 30.0
 _DISCOVERY_AGE_S = 3600.0  # endpoints move seldom, and a failing key fetch asks for them anyway
 _EARLY = 0.9  # of the interval, so that a fetch is over before the keys have aged
+_LEARNT = (
+    "_metadata", "_metadata_due", "_keys", "_fetched_at", "_due", "_failures", "_last_failure", "_cooled_at",
+    "_unknown_fetch_failed",
+)  # fmt: skip
 _JSON = {"Accept": "application/json"}
 
 log = structlog.get_logger(__name__)
@@ -34,7 +38,7 @@ class Freshness:
 
     refresh_s: float = 600.0
     min_refresh_s: float = 60.0
-    unknown_key_cooldown_s: float = 30.0
+    unknown_key_cooldown_s: float = 10.0
     last_known_good_s: float = 86400.0
 
 
@@ -85,6 +89,10 @@ class Issuer:
         self._unknown_fetch_failed = False
         if not place.discovery:
             self._metadata = Metadata(place.issuer, place.jwks_uri, place.token_endpoint)
+
+    def adopt(self, other: "Issuer") -> None:
+        """Takes over what another knows of the same place, so that a reload during an outage forgets no keys."""
+        vars(self).update({name: vars(other)[name] for name in _LEARNT})
 
     @property
     def metadata(self) -> Metadata | None:

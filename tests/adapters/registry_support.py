@@ -74,7 +74,7 @@ async def opened(path, clock=None, epoch=None):
 
 
 def proof(client_id="c1", token_id=None):
-    return Proof("plain", Method.BEARER, client_id, 9e9, token_id=token_id)
+    return Proof("plain", Method.BEARER, client_id, 9e9, 9e9, token_id=token_id)
 
 
 async def on_thread(registry, sql):

@@ -25,7 +25,7 @@ def memory(epoch, clock):
 
 
 def proof(client_id="c1", strategy="plain", token_id=None, session=None):
-    return Proof(strategy, Method.BEARER, client_id, 9e9, token_id=token_id, session=session)
+    return Proof(strategy, Method.BEARER, client_id, 9e9, 9e9, token_id=token_id, session=session)
 
 
 def session(session_id, token_id=None):

@@ -12,6 +12,7 @@ from cachetools import TTLCache
 
 from validator.authn.access_token import AccessTokens
 from validator.authn.throttle import Throttle
+from validator.core.claims import Principal
 from validator.core.jws import looks_like_jwt
 from validator.core.oauth import GrantOptions, MintedToken, grant_request, read_grant_reply
 from validator.core.registry import canonical_client_id
@@ -21,6 +22,10 @@ from validator.model import ClientCredentials, Credential, Method, Proof, Reason
 from validator.ports import Clock, HttpClient
 
 _MAX_REFUSALS = 10_000
+_MAX_PROVEN = 100_000
+_PROVEN_S = 86400.0
+# Of a token that was minted a moment ago these say that clocks differ or keys have not arrived, not who asked.
+_OURS = frozenset({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_EXPIRED, Reason.KEY_UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class BasicAuthenticator:
             _MAX_REFUSALS, rules.negative_ttl_s, timer=clock.monotonic
         )
 
+        # Pairs that proved right within a day: asking about one is no guess, so that those who guess do not
+        # lock out the one who knows.
+        self._proven: TTLCache[bytes, bool] = TTLCache(_MAX_PROVEN, _PROVEN_S, timer=clock.monotonic)
+
     def prove_now(self, credential: Credential, now: float) -> Proof | None:  # noqa: ARG002 - the port's shape
         assert isinstance(credential, ClientCredentials)  # noqa: S101 - the pipeline dispatches by type
         refused = self._refused.get(self._digest(credential))
@@ -76,9 +85,10 @@ class BasicAuthenticator:
             # Said, so that no answer that rests on this refusal is kept for longer than the refusal itself.
             left_s = until - self._clock.monotonic()
             raise Denied(reason, "refused a moment ago", retry_after_s=left_s)
-        self._throttle.check(
-            self._strategy, credential.client_id, registered=self._registered(credential.client_id)
-        )
+        if self._digest(credential) not in self._proven:
+            self._throttle.check(
+                self._strategy, credential.client_id, registered=self._registered(credential.client_id)
+            )
         return None
 
     async def prove(self, credential: Credential) -> Proof:
@@ -96,16 +106,34 @@ class BasicAuthenticator:
                 Reason.IDP_UNAVAILABLE, "the discovery document names no token_endpoint; configure token_endpoint"
             )
         registered = self._registered(pair.client_id)
-        with self._throttle.attempt(self._strategy, pair.client_id, registered=registered) as attempt:
+        guess = self._proven.pop(digest, None) is None
+        with self._throttle.attempt(self._strategy, pair.client_id, registered=registered, guess=guess) as attempt:
             try:
                 minted = read_grant_reply(await self._http.send(grant_request(endpoint, pair, self._options)))
+                self._proven[digest] = True
                 return await self._proof(pair, minted)
+            except Unavailable:
+                if not guess:
+                    self._proven[digest] = True
+                attempt.failed = not registered  # whoever invents client ids is not to provoke errors for free
+                raise
             except Denied as denied:
-                attempt.failed = denied.reason is Reason.CREDENTIALS_REJECTED
+                attempt.failed = denied.reason in (Reason.CREDENTIALS_REJECTED, Reason.SCOPE_MISSING)
                 if self._rules.negative_ttl_s > 0:
                     until = self._clock.monotonic() + self._rules.negative_ttl_s
                     self._refused[digest] = (denied.reason, until)
                 raise
+
+    async def _minted_for(self, token: bytes) -> Principal:
+        try:
+            return (await self._tokens.verify(token)).principal
+        except Denied as denied:
+            if denied.reason in _OURS:
+                raise Unavailable(
+                    Reason.IDP_UNAVAILABLE,
+                    f"the pair is right, but the token minted for it cannot be judged: {denied}",
+                ) from None
+            raise
 
     async def _proof(self, pair: ClientCredentials, minted: MintedToken) -> Proof:
         now = self._clock.now()
@@ -113,7 +141,7 @@ class BasicAuthenticator:
         token_id: str | None = None
         token = minted.access_token.encode("utf-8", "replace")
         if looks_like_jwt(token):
-            principal = (await self._tokens.verify(token)).principal
+            principal = await self._minted_for(token)
             if canonical_client_id(principal.client_id) != canonical_client_id(pair.client_id):
                 raise Denied(
                     Reason.CREDENTIALS_REJECTED, "the token that the identity provider minted names another client"

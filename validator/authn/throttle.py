@@ -78,13 +78,14 @@ class Throttle:
                 )
 
     @contextmanager
-    def attempt(self, strategy: str, client_id: str, *, registered: bool) -> Iterator[Try]:
-        """Around one call; counts unless the call was no failure.
+    def attempt(self, strategy: str, client_id: str, *, registered: bool, guess: bool = True) -> Iterator[Try]:
+        """Around one call; counts unless the call was no failure. What is no ``guess`` is let through.
 
         Raises:
             Denied: as ``check``, where those under way count as failures.
         """
-        self._check(strategy, client_id, registered=registered, running=True)
+        if guess:
+            self._check(strategy, client_id, registered=registered, running=True)
         keys = [key for key, _ in self._bounds(strategy, client_id, registered=registered)]
         counters = [(key, self._counter(key)) for key in keys]
         for _, counter in counters:

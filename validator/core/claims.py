@@ -16,7 +16,12 @@ from validator.model import Reason
 _ID_TOKEN_CLAIMS = ("at_hash", "c_hash", "s_hash")
 # What Keycloak writes into its `typ` claim for tokens that are not access tokens.
 _OTHER_TOKEN_CLAIM = ("ID", "Refresh", "Offline", "Logout")
+# What access tokens have and ID tokens do not; azpacr is Entra's, whose app-only tokens have no scope.
+_ACCESS_TOKEN_CLAIMS = frozenset({"scope", "scp", "client_id", "azpacr"})
+# How the user proved to be who they are, and who that is (OpenID Connect Core sections 2 and 5.1).
+_USER_CLAIMS = frozenset({"auth_time", "acr", "amr", "email", "email_verified"})
 _MAX_CLIENT_ID_CHARS = 256
+_ISSUED_AHEAD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +81,20 @@ def judge(jws: Jws, expected: Expectations, now: float) -> Principal:
     payload = jws.payload
     _check_type(jws, expected)
     screen(payload, expected, now)
-    for name in ("nbf", "iat"):
+    # RFC 7519 forbids use before nbf; iat is a mark of age, and an issuer's clock may run ahead of ours a little.
+    for name, tolerance in (("nbf", expected.leeway_s), ("iat", max(expected.leeway_s, _ISSUED_AHEAD_S))):
         moment = _numeric_date(payload, name)
-        if moment is not None and moment > now + expected.leeway_s:
+        if moment is not None and moment > now + tolerance:
             ahead = moment - now
             raise Denied(
                 Reason.TOKEN_NOT_YET_VALID,
                 f"{name} is {ahead:.0f} s ahead; see leeway_s",
-                retry_after_s=ahead - expected.leeway_s,
+                retry_after_s=ahead - tolerance,
             )
     _check_audience(payload, expected.audiences)
     client_id = _client_id(payload, expected.client_claims)
-    _check_not_id_token(jws, client_id)
+    _check_not_id_token(jws, client_id, expected.audiences)
+    _check_not_bound(payload)
     missing = expected.required_scopes - _scopes(payload, expected.scope_claims)
     if missing:
         raise Denied(Reason.SCOPE_MISSING, f"the token lacks the scopes {', '.join(sorted(missing))}")
@@ -130,8 +137,9 @@ def _check_audience(payload: Mapping[str, Any], audiences: frozenset[str]) -> No
         )
 
 
-def _check_not_id_token(jws: Jws, client_id: str) -> None:
-    """An ID token tells a client who its user is; it is never an access token (RFC 9068 section 5)."""
+def _check_not_id_token(jws: Jws, client_id: str, audiences: frozenset[str]) -> None:
+    """An ID token tells a client who its user is; it is never an access token (RFC 9068 section 5). One that is
+    for a configured audience other than the client itself is for an API."""
     payload = jws.payload
     if (jws.typ or "").lower().removeprefix("application/") == "at+jwt":
         return
@@ -141,11 +149,25 @@ def _check_not_id_token(jws: Jws, client_id: str) -> None:
         marks.append("its own word")
     if "nonce" in payload and kind != "Bearer":
         marks.append("nonce")
-    aud = payload.get("aud")
-    if aud in (client_id, [client_id]) and "azp" in payload and not {"scope", "scp", "client_id"} & set(payload):
-        marks.append("aud is the client itself")
+    if "azp" in payload and not _ACCESS_TOKEN_CLAIMS & payload.keys():
+        aud = payload.get("aud")
+        values = {aud} if isinstance(aud, str) else set(aud or ())
+        if client_id in values and not (audiences & values) - {client_id}:
+            marks.append("aud is the client itself")
+        marks += sorted(_USER_CLAIMS & payload.keys())
     if marks:
         raise Denied(Reason.TOKEN_TYPE_WRONG, f"an ID token, by {', '.join(marks)}; send the access token")
+
+
+def _check_not_bound(payload: Mapping[str, Any]) -> None:
+    """A token bound to its holder's key (RFC 7800) proves nothing in other hands, and we are shown no key: RFC
+    9449 section 7.2 forbids to take it for a bearer token."""
+    confirmation = payload.get("cnf")
+    if confirmation is not None:
+        names = ", ".join(sorted(confirmation))[:80] if isinstance(confirmation, dict) else "cnf"
+        raise Denied(
+            Reason.TOKEN_TYPE_WRONG, f"the token is bound to a key ({names!r}), which is not checked here"
+        )
 
 
 def _client_id(payload: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> str:

@@ -122,8 +122,8 @@ def _optional_string(header: dict[str, Any], name: str) -> str | None:
 
 
 def looks_like_jwt(token: bytes) -> bool:
-    """Whether a token is meant to be readable: three or five dotted parts, the first a JSON object's start."""
-    return token.count(b".") in (_JWS_DOTS, _JWE_DOTS) and token.startswith(b"ey")
+    """Whether a token is meant to be readable: three dotted parts, the first a JSON object's start."""
+    return token.count(b".") == _JWS_DOTS and token.startswith(b"ey")
 
 
 def parse(token: bytes, *, max_bytes: int) -> Jws:

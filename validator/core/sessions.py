@@ -43,13 +43,18 @@ class KeyRing:
 
     Args:
         keys: 32 bytes each.
+        bound_to: what a session depends on besides its strategy's name: the issuer that vouched for it.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], *, bound_to: str = "") -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys):
             raise ValueError(f"a ring is made of keys of {KEY_BYTES} bytes, at least one")
         self._keys = {_key_id(key): AESGCM(key) for key in reversed(keys)}
         self._first = _key_id(keys[0])
+        self._bound_to = bound_to
+
+    def _bound(self, head: bytes, strategy: str) -> bytes:
+        return b"\0".join((head, strategy.encode(), self._bound_to.encode()))
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._keys)} keys)"
@@ -68,7 +73,7 @@ class KeyRing:
             ],
             separators=(",", ":"),
         ).encode()
-        sealed = self._keys[self._first].encrypt(nonce, plain, _bound_to(head, session.strategy))
+        sealed = self._keys[self._first].encrypt(nonce, plain, self._bound(head, session.strategy))
         return base64.urlsafe_b64encode(head + sealed).rstrip(b"=")
 
     def open(self, cookie: bytes, strategy: str) -> Session:
@@ -86,7 +91,7 @@ class KeyRing:
         if raw[:1] != _VERSION or len(head) != _HEAD_BYTES or key is None:
             raise Denied(Reason.SESSION_INVALID, "the cookie was sealed by no key of this ring")
         try:
-            plain = key.decrypt(head[1 + _KEY_ID_BYTES :], sealed, _bound_to(head, strategy))
+            plain = key.decrypt(head[1 + _KEY_ID_BYTES :], sealed, self._bound(head, strategy))
         except InvalidTag:
             raise Denied(
                 Reason.SESSION_INVALID, "the cookie was altered, or sealed for another strategy"
@@ -97,10 +102,6 @@ class KeyRing:
 
 def _key_id(key: bytes) -> bytes:
     return hashlib.sha256(b"session key id" + key).digest()[:_KEY_ID_BYTES]
-
-
-def _bound_to(head: bytes, strategy: str) -> bytes:
-    return head + strategy.encode()
 
 
 def begin(

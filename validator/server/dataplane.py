@@ -376,8 +376,10 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             self._active = True
-            self._drop_waiting()
-            if self._closing or (self._plane.draining and not self._partial):
+            if self._waiting:  # one place is lost, and with it the order: no answer may move up
+                self._drop_waiting()
+                self._transport.abort()
+            elif self._closing or (self._plane.draining and not self._partial):
                 self._finish()
 
     def _drop_waiting(self) -> None:

@@ -4,6 +4,7 @@ Law of this file: a Unix socket is never open wider than its owner and group, no
 taken from a process that still answers on it.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -70,3 +71,16 @@ def unix(path: str) -> socket.socket:
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def identity(path: str) -> tuple[int, int]:
+    """Names the file that stands at ``path`` now."""
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino
+
+
+def remove_own(path: str, own: tuple[int, int]) -> None:
+    """Removes the socket if it is still the one that was made: a successor may have replaced it already."""
+    with contextlib.suppress(OSError):
+        if identity(path) == own:
+            Path(path).unlink()

@@ -34,12 +34,12 @@ _IDP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 @dataclass(frozen=True, slots=True)
 class IssuerState:
-    """One issuer at the moment of a scrape."""
+    """One issuer at the moment of a scrape; ``breakers`` by the calls that they guard: ``keys`` or ``token``."""
 
     issuer: str
     keys: int
     keys_age_s: float | None
-    breaker: str
+    breakers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +184,17 @@ class Metrics(Collector):
             "validator_keys_age_seconds", "Time since the keys in force were fetched", labels=["issuer"]
         )
         breaker = GaugeMetricFamily(
-            "validator_breaker_state", "1 for the state that the breaker is in", labels=["issuer", "state"]
+            "validator_breaker_state",
+            "1 for the state that the breaker of these calls is in",
+            labels=["issuer", "calls", "state"],
         )
         for state in self._issuers():
             keys.add_metric([state.issuer], state.keys)
             if state.keys_age_s is not None:
                 age.add_metric([state.issuer], state.keys_age_s)
-            for name in _STATES:
-                breaker.add_metric([state.issuer, name], float(state.breaker == name))
+            for calls, present in state.breakers.items():
+                for name in _STATES:
+                    breaker.add_metric([state.issuer, calls, name], float(present == name))
         yield keys
         yield age
         yield breaker

@@ -164,7 +164,7 @@ class Keys(Section):
         description="never more often, whatever Cache-Control says",
     )
     unknown_key_cooldown_s: Seconds = Field(
-        default=30,
+        default=10,
         ge=1,
         le=3600,
         examples=[30],

@@ -5,6 +5,7 @@ configuration stayed, the random session key) is kept here; everything else is b
 """
 
 import asyncio
+import contextlib
 import secrets
 import socket
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Authenticator, Clock
 from validator.server.control import control_application
 from validator.server.dataplane import Plane
-from validator.server.listening import tcp, unix
+from validator.server.listening import identity, remove_own, tcp, unix
 from validator.server.metrics import IssuerState, Metrics, PlaneState
 from validator.server.runner import ControlRunner
 from validator.settings import Address, Settings
@@ -41,6 +42,7 @@ from validator.wiring import parts
 
 _SECRET_BYTES = 32
 _SWEEP_S = 1.0
+_CLOCK_STEP_S = 0.5  # more than slewing does between two sweeps
 _TEND_AT_MOST_S = 1.0  # a fetch that failed on a request's way may have brought the next one forward
 
 log = structlog.get_logger(__name__)
@@ -48,10 +50,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One identity provider that is reached: its client, and what is known of it."""
+    """One identity provider that is reached: what is known of it, and two clients, so that trouble at the token
+    endpoint, which callers can provoke, stops no key from being fetched."""
 
     issuer: Issuer
-    http: IdpClient
+    keys_http: IdpClient
+    token_http: IdpClient
+
+    async def close(self) -> None:
+        await self.issuer.close()
+        await self.keys_http.close()
+        await self.token_http.close()
 
 
 class Sidecar:
@@ -75,6 +84,7 @@ class Sidecar:
         self._own_session_key = secrets.token_bytes(KEY_BYTES)
         self._flight: SingleFlight[bytes, Proof] = SingleFlight()
         self._throttle = self._new_throttle(settings)
+        self._clock_offset = self._clock.now() - self._clock.monotonic()
         self._providers: dict[str, Provider] = {}
         self._tending: dict[str, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[None]] = []
@@ -83,7 +93,9 @@ class Sidecar:
         self.plane: Plane | None = None
         self.store: SqliteRegistry | None = None
         self._control: ControlRunner | None = None
-        self._socket_files: list[str] = []
+        self._socket_files: list[tuple[str, tuple[int, int]]] = []
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
         self.data_address = ""
         self.control_address = ""
 
@@ -163,24 +175,28 @@ class Sidecar:
         table sizes stays as it was until the next start, and the log says so.
 
         Raises:
-            ValueError: the file's applications contradict each other; nothing has changed then.
+            ValueError: the file's applications contradict each other, or a ``ca_file`` cannot be used; nothing
+                has changed then.
         """
         assert self.plane is not None  # noqa: S101 - reloading what was not started is a mistake of the caller
         old = self._settings
-        strategies = await self._strategies(settings)
-        self._load_file(settings)
-        self._settings = settings
+        throttle = self._throttle
         if settings.throttle != old.throttle:
             self._throttle = self._new_throttle(settings)
+        try:
             strategies = await self._strategies(settings)
+            self._load_file(settings)
+        except ValueError:
+            self._throttle = throttle
+            self._retire_unused(old)
+            raise
+        self._settings = settings
         self.strategies = strategies
         self.plane.bounds = parts.bounds(settings)
         self.plane.replace(self._pipeline(settings, strategies), settings.session.cookie_name)
-        self._caches.epoch.touch_all()
-        used = {self._provider_key(s, settings) for s in settings.strategies.values()}
-        for key in self._providers.keys() - used:
-            await self._dismiss(key)
-        for key in used - self._tending.keys():
+        self._caches.begin_anew()
+        self._retire_unused(settings)
+        for key in self._providers.keys() - self._tending.keys():
             self._tend(key)
         fixed = {
             "listen": settings.listen != old.listen,
@@ -205,16 +221,18 @@ class Sidecar:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._flight.close()
         for key in list(self._providers):
-            await self._dismiss(key)
+            self._retire(key)
+        self._ending.set()
+        await asyncio.gather(*self._retiring)
         if self.store is not None:
             await self.store.close()
-        while self._socket_files:  # ours alone: another sidecar may hold a path that we were refused
-            await asyncio.to_thread(Path(self._socket_files.pop()).unlink, missing_ok=True)
+        while self._socket_files:
+            await asyncio.to_thread(remove_own, *self._socket_files.pop())
 
     def _listening(self, address: Address) -> list[socket.socket]:
         sockets = _sockets(address)
         if address.path:
-            self._socket_files.append(address.path)
+            self._socket_files.append((address.path, identity(address.path)))
         return sockets
 
     # Building
@@ -234,9 +252,14 @@ class Sidecar:
 
     async def _strategies(self, settings: Settings) -> dict[str, Strategy]:
         keys = [key.get_secret_value() for key in settings.session.keys] or [self._own_session_key]
-        ring = KeyRing(keys)
         return {
-            name: self._strategy(name, strategy, await self._provider(strategy, settings), settings, ring)
+            name: self._strategy(
+                name,
+                strategy,
+                await self._provider(strategy, settings),
+                settings,
+                KeyRing(keys, bound_to=strategy.issuer),
+            )
             for name, strategy in settings.strategies.items()
         }
 
@@ -267,7 +290,7 @@ class Sidecar:
             Method.CLIENT_CREDENTIALS: BasicAuthenticator(
                 name,
                 issuer=provider.issuer,
-                http=provider.http,
+                http=provider.token_http,
                 tokens=tokens,
                 options=parts.grant_options(strategy),
                 rules=BasicRules(settings.cache.proof_ttl_s, settings.cache.negative_ttl_s),
@@ -293,15 +316,21 @@ class Sidecar:
         provider = self._providers.get(key)
         if provider is None:
             # Off the loop: reading certificates takes its time.
-            http = await asyncio.to_thread(parts.new_client, strategy, settings, self._clock, self._metrics)
+            keys_http, token_http = [
+                await asyncio.to_thread(parts.new_client, strategy, settings, self._clock, self._metrics)
+                for _ in range(2)
+            ]
             issuer = Issuer(
                 parts.issuer_place(strategy),
-                http=http,
+                http=keys_http,
                 clock=self._clock,
                 freshness=Freshness(**settings.keys.model_dump()),
                 changed=self._caches.epoch.touch_all,
             )
-            provider = self._providers[key] = Provider(issuer, http)
+            for known in self._providers.values():
+                if known.issuer.place == issuer.place:
+                    issuer.adopt(known.issuer)
+            provider = self._providers[key] = Provider(issuer, keys_http, token_http)
         return provider
 
     @staticmethod
@@ -337,20 +366,42 @@ class Sidecar:
                 log.exception("tending an issuer failed")
             await asyncio.sleep(min(_TEND_AT_MOST_S, max(issuer.wait_s(), 0.01)))
 
-    @staticmethod
-    async def _sweep(plane: Plane) -> None:
+    async def _sweep(self, plane: Plane) -> None:
         while True:
             await asyncio.sleep(min(_SWEEP_S, plane.bounds.header_timeout_s, plane.bounds.idle_timeout_s))
             plane.sweep()
+            self.check_clock()
 
-    async def _dismiss(self, key: str) -> None:
-        task = self._tending.pop(key, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def check_clock(self) -> None:
+        """Forgets everything when the machine's clock was set back: deadlines are moments of that clock, and
+        what was to last seconds would last as long as the step was."""
+        offset = self._clock.now() - self._clock.monotonic()
+        if offset < self._clock_offset - _CLOCK_STEP_S:
+            log.warning("clock set back", seconds=round(self._clock_offset - offset, 3), detail="caches forgotten")
+            self._caches.forget()
+        self._clock_offset = offset
+
+    def _retire_unused(self, settings: Settings) -> None:
+        used = {self._provider_key(strategy, settings) for strategy in settings.strategies.values()}
+        for key in self._providers.keys() - used:
+            self._retire(key)
+
+    def _retire(self, key: str) -> None:
+        """Nobody is sent there any more; the calls under way may end."""
         provider = self._providers.pop(key)
-        await provider.issuer.close()
-        await provider.http.close()
+        tending = self._tending.pop(key, None)
+        if tending is not None:
+            tending.cancel()
+        task = asyncio.create_task(self._close_later(provider, 3 * self._settings.outbound.timeout_s))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _close_later(self, provider: Provider, seconds: float) -> None:
+        # Told and not cancelled: a task that is cancelled before its first step closes nothing.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        await provider.close()
 
     # What the control plane asks
 
@@ -359,14 +410,17 @@ class Sidecar:
         return token.get_secret_value() if token is not None else None
 
     def _keyed(self) -> bool:
-        return bool(self._providers) and all(p.issuer.missing() is None for p in self._providers.values())
+        return not self._missing_keys()
 
-    async def _missing(self) -> Sequence[str]:
-        missing = [
+    def _missing_keys(self) -> list[str]:
+        return [
             f"strategy {name}: {why}"
             for name, strategy in self._settings.strategies.items()
             if (why := self._providers[self._provider_key(strategy, self._settings)].issuer.missing())
         ]
+
+    async def _missing(self) -> Sequence[str]:
+        missing = self._missing_keys()
         if self.store is None or not await self.store.healthy():
             missing.append("the store does not answer")
         return missing
@@ -377,7 +431,7 @@ class Sidecar:
                 p.issuer.place.issuer,
                 len(p.issuer.keys.keys) if p.issuer.keys else 0,
                 p.issuer.keys_age_s,
-                p.http.breaker_state.value,
+                {"keys": p.keys_http.breaker_state.value, "token": p.token_http.breaker_state.value},
             )
             for p in self._providers.values()
         ]

@@ -1,0 +1,261 @@
+"""A pipeline with everything real below it but the wire: registry, caches, issuers, authenticators, a clock.
+
+Law of this file: it wires as the program does and judges nothing.
+"""
+
+import base64
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from support_http import ISSUER, CannedHttp
+
+from validator.adapters.memory import MemoryRegistry
+from validator.authn.access_token import AccessTokens, TokenRules
+from validator.authn.basic import BasicAuthenticator, BasicRules
+from validator.authn.bearer import BearerAuthenticator
+from validator.authn.session import SessionAuthenticator
+from validator.authn.throttle import Throttle
+from validator.caching import Caches, Reply, Tally
+from validator.core.jws import ALGORITHMS
+from validator.core.oauth import GrantOptions
+from validator.core.sessions import KeyRing, SessionRules
+from validator.issuers import Freshness, Issuer, IssuerPlace
+from validator.model import Application, ClientCredentials, Method, Proof, RegistrationStatus, Session
+from validator.pipeline import Lifetimes, Pipeline, Strategy
+from validator.ports import Authenticator
+from validator.singleflight import SingleFlight
+from validator.testing import ManualClock
+
+COOKIE = "__Host-session"
+RULES = TokenRules(
+    algorithms=frozenset(ALGORITHMS),
+    audiences=frozenset({"api://default"}),
+    client_claims=(("client_id",), ("azp",)),
+    token_types=frozenset({"jwt", "at+jwt"}),
+)
+RING = KeyRing([bytes(range(32))])
+ALL_METHODS = frozenset(Method)
+
+
+def app(client_id: str = "orders", *services: str, strategy: str = "plain", active: bool = True) -> Application:
+    """Approved for ``services``, or for ``svc`` where none is named."""
+    registrations = dict.fromkeys(services or ("svc",), RegistrationStatus.APPROVED)
+    name = f"app-{strategy}-{client_id}"
+    return Application(name, client_id.title(), strategy, client_id, registrations, active)
+
+
+def basic(client_id: str, secret: str) -> bytes:
+    return b"Basic " + base64.b64encode(f"{client_id}:{secret}".encode())
+
+
+@dataclass
+class Seen:
+    """An answer as a gateway reads it."""
+
+    status: int
+    headers: dict[str, str]
+    reason: str | None
+    reply: Reply = field(repr=False)
+
+    @property
+    def said(self) -> tuple[int, str | None]:
+        return self.status, self.reason
+
+    @property
+    def cookie(self) -> bytes:
+        """The sealed value of the session cookie that it sets."""
+        name, _, rest = self.headers["set-cookie"].partition("=")
+        assert name == COOKIE
+        return rest.partition(";")[0].encode()
+
+
+def read(reply: Reply) -> Seen:
+    head, _, body = reply.rendered.wire(0).partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    return Seen(int(first.split()[1]), headers, json.loads(body)["reason"] if body else None, reply)
+
+
+class Kitchen:
+    """One pipeline and its parts.
+
+    Attributes:
+        verifications: signatures checked, by strategy.
+    """
+
+    def __init__(
+        self,
+        clock: ManualClock,
+        http: CannedHttp,
+        *,
+        applications: Iterable[Application] | None = None,
+        lifetimes: Lifetimes | None = None,
+        session: SessionRules | None = None,
+        basic: BasicRules | None = None,
+        freshness: Freshness | None = None,
+        strategies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.clock = clock
+        self.http = http
+        self.caches = Caches(b"0123456789abcdef", max_entries=10_000)
+        self.registry = MemoryRegistry(clock=clock, epoch=self.caches.epoch, strategies=("plain", "other"))
+        for application in [app()] if applications is None else applications:
+            self.registry.apply(application)
+        self.lifetimes = lifetimes or Lifetimes()
+        self.session = session or SessionRules(900.0, 86400.0)
+        self.basic = basic or BasicRules(300.0, self.lifetimes.negative_ttl_s)
+        self.throttle = Throttle(clock, max_failures=10, max_unregistered_failures=100, window_s=60.0)
+        self.issuer = Issuer(
+            IssuerPlace(ISSUER),
+            http=http,
+            clock=clock,
+            freshness=freshness or Freshness(),
+            changed=self.caches.epoch.touch_all,
+        )
+        self.verifications: dict[str, int] = {}
+        self.tallies: dict[tuple[str, str, str, str], Tally] = {}
+        self.flight: SingleFlight[bytes, Proof] = SingleFlight()
+        self.reload(strategies or {"plain": {}})
+
+    def strategy(
+        self,
+        name: str,
+        *,
+        rules: TokenRules = RULES,
+        methods: frozenset[Method] = ALL_METHODS,
+        options: GrantOptions | None = None,
+        fingerprint: bytes = b"one",
+        authenticators: Mapping[Method, Authenticator] | None = None,
+        ring: KeyRing = RING,
+    ) -> Strategy:
+        def count() -> None:
+            self.verifications[name] = self.verifications.get(name, 0) + 1
+
+        def digest(pair: ClientCredentials) -> bytes:
+            parts = [b"refused", str(self.caches.generation).encode(), fingerprint, name.encode()]
+            return self.caches.seed([*parts, pair.client_id.encode(), pair.client_secret.encode()]).digest()
+
+        tokens = AccessTokens(self.issuer, rules, self.clock, verifications=count)
+        real: dict[Method, Authenticator] = {
+            Method.BEARER: BearerAuthenticator(name, tokens),
+            Method.SESSION: SessionAuthenticator(name, ring, self.session),
+            Method.CLIENT_CREDENTIALS: BasicAuthenticator(
+                name,
+                issuer=self.issuer,
+                http=self.http,
+                tokens=tokens,
+                options=options or GrantOptions("client_secret_post"),
+                rules=self.basic,
+                throttle=self.throttle,
+                clock=self.clock,
+                digest=digest,
+                registered=lambda client_id: self.registry.find(name, client_id) is not None,
+            ),
+        }
+        return Strategy(
+            name=name,
+            fingerprint=fingerprint,
+            methods=methods,
+            authenticators={**real, **(authenticators or {})},
+            ring=ring,
+            session_rules=self.session,
+            cookie_name=COOKIE,
+        )
+
+    def reload(self, strategies: Mapping[str, Mapping[str, Any]], **parts: Any) -> None:
+        """Another pipeline over the same caches, registry and issuer."""
+        self.pipeline = Pipeline(
+            {name: self.strategy(name, **options) for name, options in strategies.items()},
+            **{
+                "registry": self.registry,
+                "revocations": self.registry,
+                "caches": self.caches,
+                "lifetimes": self.lifetimes,
+                "clock": self.clock,
+                "tallies": self.tallies,
+                "flight": self.flight,
+                **parts,
+            },
+        )
+
+    async def ask(
+        self,
+        authorization: bytes | str | None = None,
+        *,
+        cookie: bytes | None = None,
+        service: str = "svc",
+        strategy: str = "plain",
+    ) -> Seen:
+        """What the pipeline answers; a ``str`` is a bearer token."""
+        if isinstance(authorization, str):
+            authorization = b"Bearer " + authorization.encode()
+        route = self.pipeline.route(strategy, service)
+        assert route is not None
+        answer = self.pipeline.answer(route, authorization, cookie, self.clock.now())
+        return read(await answer if inspect.isawaitable(answer) else answer)
+
+    def opened(self, seen: Seen) -> Session:
+        """The session in the cookie of an answer."""
+        return RING.open(seen.cookie, "plain")
+
+    @property
+    def judged(self) -> int:
+        return sum(tally.judged for tally in self.tallies.values())
+
+    @property
+    def replayed(self) -> int:
+        return sum(tally.replayed for tally in self.tallies.values())
+
+    async def close(self) -> None:
+        await self.flight.close()
+        await self.issuer.close()
+
+
+class Scripted:
+    """``ports.Authenticator`` that does what it is told."""
+
+    def __init__(self, now: Proof | Exception | None, later: Proof | Exception | None = None) -> None:
+        self.now = now
+        self.later = later
+        self.holds = True
+
+    def prove_now(self, *_: object) -> Proof | None:
+        if isinstance(self.now, Exception):
+            raise self.now
+        return self.now
+
+    async def prove(self, *_: object) -> Proof:
+        if isinstance(self.later, Exception):
+            raise self.later
+        assert self.later is not None
+        return self.later
+
+    def still_holds(self, *_: object) -> bool:
+        return self.holds
+
+
+def proof(clock: ManualClock, **changes: Any) -> Proof:
+    end = clock.now() + 600
+    return replace(Proof("plain", Method.BEARER, "orders", end, end, "jti-1"), **changes)
+
+
+def scripted(kitchen: Kitchen, now: Proof | Exception | None, later: Proof | Exception | None = None) -> Scripted:
+    made = Scripted(now, later)
+    kitchen.reload({"plain": {"authenticators": {Method.BEARER: made}}})
+    return made
+
+
+class Failing:
+    """A registry, or a list of revocations, that raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def find(self, *_: object) -> Application | None:
+        raise self._error
+
+    def covers(self, *_: object) -> bool:
+        raise self._error
