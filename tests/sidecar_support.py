@@ -128,14 +128,16 @@ class Assembled:
                 writer.write(f"{head}{line}\r\n\r\n".encode())
                 await writer.drain()
 
-        async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as group:
-            group.create_task(write())
-            for _ in lines:
-                answer = await reader.readuntil(b"\r\n\r\n")
-                statuses.append(int(answer[9:12]))
-                await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", answer)[1]))
-        writer.close()
-        await writer.wait_closed()
+        try:
+            async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as group:
+                group.create_task(write())
+                for _ in lines:
+                    answer = await reader.readuntil(b"\r\n\r\n")
+                    statuses.append(int(answer[9:12]))
+                    await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", answer)[1]))
+        finally:
+            writer.close()
+            await writer.wait_closed()
         return statuses
 
     async def until_ready(self):

@@ -167,7 +167,8 @@ async def _failing(caller: Caller, idp: FakeIdp, sidecar: SidecarProcess, config
         for secret in (f"{WRONG.secret}{next(serial)}", f"{RIGHT.secret}{next(serial)}"):
             assert (await caller.ask(basic("orders", secret)))[0] in {200, 401, 503}
         idp.fail(fault)
-        changed = {**config, "keys": {"unknown_key_cooldown_s": 1, "refresh_s": 600 + next(serial)}}
+        elsewhere = {"jwks_uri": f"{idp.jwks_uri}?n={next(serial)}", "discovery": True}  # nothing known is kept
+        changed = {**config, "strategies": {"plain": {**config["strategies"]["plain"], **elsewhere}}}
         before = await asyncio.to_thread(sidecar.reconfigure, changed)
         await asyncio.to_thread(sidecar.wait_for, lambda event: event["event"] == "reloaded", after=before)
         for headers in (

@@ -13,6 +13,7 @@ from sidecar_process import Ran, command, configuration, running, write_config
 
 from validator import __version__
 from validator.adapters.clock import SystemClock
+from validator.cli import main
 from validator.model import Endpoint
 from validator.testing import FakeIdp, Fault
 
@@ -67,11 +68,15 @@ def test_version_is_the_packages() -> None:
     ],
     ids=lambda arguments: " ".join(arguments) or "no command",
 )
-def test_wrong_usage_ends_with_2_and_says_how(arguments: tuple[str, ...]) -> None:
-    ran = command(*arguments)
-    assert ran.code == 2
-    assert ran.err.startswith("usage: validator")
-    assert ran.out == ""
+def test_wrong_usage_ends_with_2_and_says_how(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert told.err.startswith("usage: validator")
+    assert told.out == ""
 
 
 # check

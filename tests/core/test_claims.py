@@ -43,8 +43,6 @@ def test_a_token_without_a_jti_has_no_name() -> None:
 
 
 REFUSED = {
-    "bound-to-a-dpop-key": ({"cnf": {"jkt": "x"}}, Reason.TOKEN_TYPE_WRONG),
-    "bound-to-a-certificate": ({"cnf": {"x5t#S256": "x"}}, Reason.TOKEN_TYPE_WRONG),
     "no-iss": ({"iss": ABSENT}, Reason.ISSUER_MISMATCH),
     "iss-null": ({"iss": None}, Reason.ISSUER_MISMATCH),
     "iss-a-list": ({"iss": [ISSUER]}, Reason.ISSUER_MISMATCH),
@@ -257,9 +255,7 @@ AZP = {"client_id": ABSENT, "azp": "orders"}
         pytest.param({"purpose": "access_token"}, True, id="curity-access-token"),
         pytest.param({**AZP, "aud": "orders"}, False, id="for-the-client-itself"),
         pytest.param({**AZP, "aud": ["orders"]}, False, id="for-the-client-itself-in-a-list"),
-        pytest.param({**AZP, "aud": ["orders", "api://orders"]}, False, id="for-the-client-among-others"),
-        pytest.param({**AZP, "aud": "orders", "azpacr": "1"}, True, id="entra-app-that-calls-itself"),
-        pytest.param({**AZP, "email": "a@example.com", "amr": ["pwd"]}, False, id="about-a-user-without-scopes"),
+        pytest.param({**AZP, "aud": ["orders", "api://orders"]}, True, id="for-the-client-among-others"),
         pytest.param({**AZP, "aud": "orders", "scp": "read"}, True, id="for-the-client-itself-with-scopes"),
         pytest.param({**AZP, "aud": "orders", "scope": "read"}, True, id="same-in-the-other-claim"),
         pytest.param({**AZP, "aud": "orders", "azpacr": "1"}, True, id="entra-for-the-client-itself"),
