@@ -46,6 +46,7 @@ def settings_for(issuer, **more):
             "listen": {"data": "127.0.0.1:0", "control": "127.0.0.1:0"},
             "strategies": {"plain": strategy},
             "applications": applications(),
+            "keys": {"unknown_key_cooldown_s": 30},
             **more,
         }
     )

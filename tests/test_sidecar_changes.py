@@ -9,7 +9,7 @@ from sidecar_support import CLIENTS, SECRET, applications, assembled, basic, bea
 from validator.model import Endpoint
 from validator.testing import Fault
 
-NEW = {"id": "app-new", "strategy": "plain", "client_id": "stranger", "registrations": ["orders"]}
+NEW = {"id": "app-new", "name": "New", "strategy": "plain", "client_id": "stranger", "registrations": ["orders"]}
 
 
 @pytest.fixture

@@ -128,6 +128,6 @@ def _readable(credential: Credential) -> str:
     with contextlib.suppress(Denied):
         token = jws.parse(credential.token, max_bytes=_MAX_INPUT_BYTES)
         shown = (f"{name}={token.payload[name]!r}"[:120] for name in _SHOWN_CLAIMS if name in token.payload)
-        head = f"alg {token.alg}, kid {token.kid}, typ {token.typ}"
+        head = f"alg {token.alg!r}, kid {token.kid!r}, typ {token.typ!r}"
         return f"\n   it says of itself: {head}, {', '.join(shown)}"
     return ""

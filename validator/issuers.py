@@ -143,6 +143,8 @@ class Issuer:
             Denied: ``key_unknown``.
             Unavailable: as above.
         """
+        if len(self._flight):  # begun before this token came, perhaps before its key was published
+            await self._fetch_once()
         found = self.key(kid, alg)
         if found is not None:
             return found
@@ -234,7 +236,8 @@ class Issuer:
             if self._metadata is None:
                 raise
             return  # the endpoints of yesterday are better than none
-        if self._metadata is None and typed_issuer_differs(self.place.issuer, found.issuer):
+        renamed = self._metadata is None or self._metadata.issuer != found.issuer
+        if renamed and typed_issuer_differs(self.place.issuer, found.issuer):
             log.warning("issuer names another", configured=self.place.issuer, discovered=found.issuer)
         self._metadata = replace(
             found,

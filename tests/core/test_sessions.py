@@ -145,6 +145,26 @@ def test_the_first_key_seals_and_all_open(sealing: list[bytes], opening: list[by
             KeyRing(opening).open(cookie, "plain")
 
 
+@pytest.mark.parametrize(
+    ("sealed_for", "opened_for"),
+    [
+        pytest.param(("plain", "https://a.example"), ("plain", "https://b.example"), id="another-issuer"),
+        pytest.param(("plain", "https://a.example"), ("plain", ""), id="no-issuer"),
+        pytest.param(("plain", "x"), ("plainx", ""), id="the-border-between-them-moved"),
+        pytest.param(("pl", "ainx"), ("plain", "x"), id="moved-the-other-way"),
+    ],
+)
+def test_what_another_issuer_vouched_for_is_no_session(
+    sealed_for: tuple[str, str], opened_for: tuple[str, str]
+) -> None:
+    """A strategy of the same name that was pointed at another issuer starts without sessions."""
+    session = dataclasses.replace(SESSION, strategy=sealed_for[0])
+    cookie = KeyRing([NEW], bound_to=sealed_for[1]).seal(session, NONCE)
+    assert KeyRing([NEW], bound_to=sealed_for[1]).open(cookie, sealed_for[0]) == session
+    with refused(Reason.SESSION_INVALID):
+        KeyRing([NEW], bound_to=opened_for[1]).open(cookie, opened_for[0])
+
+
 @pytest.mark.parametrize("keys", [[], [b""], [b"k" * 31], [b"k" * 33], [NEW, b"k" * 16]])
 def test_a_ring_of_no_keys_or_of_wrong_ones_is_refused(keys: list[bytes]) -> None:
     with pytest.raises(ValueError, match="32 bytes") as caught:

@@ -149,7 +149,7 @@ def _check_not_id_token(jws: Jws, client_id: str, audiences: frozenset[str]) -> 
         marks.append("its own word")
     if "nonce" in payload and kind != "Bearer":
         marks.append("nonce")
-    if "azp" in payload and not _ACCESS_TOKEN_CLAIMS & payload.keys():
+    if "azp" in payload and kind != "Bearer" and not _ACCESS_TOKEN_CLAIMS & payload.keys():
         aud = payload.get("aud")
         values = {aud} if isinstance(aud, str) else set(aud or ())
         if client_id in values and not (audiences & values) - {client_id}:

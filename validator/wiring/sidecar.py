@@ -5,18 +5,15 @@ configuration stayed, the random session key) is kept here; everything else is b
 """
 
 import asyncio
-import contextlib
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 from aiohttp import web
 
 from validator.adapters.clock import SystemClock
-from validator.adapters.idp import IdpClient
 from validator.adapters.memory import MemoryRegistry
 from validator.adapters.sqlite import SqliteRegistry
 from validator.authn.access_token import AccessTokens
@@ -26,41 +23,25 @@ from validator.authn.session import SessionAuthenticator
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
 from validator.core.sessions import KEY_BYTES, KeyRing, SessionRules
-from validator.issuers import Freshness, Issuer
 from validator.model import ClientCredentials, Method, Proof
 from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Authenticator, Clock
 from validator.server.control import control_application
 from validator.server.dataplane import Plane
 from validator.server.listening import identity, remove_own, tcp, unix
-from validator.server.metrics import IssuerState, Metrics, PlaneState
+from validator.server.metrics import Metrics, PlaneState
 from validator.server.runner import ControlRunner
 from validator.settings import Address, Settings
 from validator.settings import Strategy as StrategySettings
 from validator.singleflight import SingleFlight
 from validator.wiring import parts
+from validator.wiring.providers import Provider, Providers
 
 _SECRET_BYTES = 32
 _SWEEP_S = 1.0
 _CLOCK_STEP_S = 0.5  # more than slewing does between two sweeps
-_TEND_AT_MOST_S = 1.0  # a fetch that failed on a request's way may have brought the next one forward
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """One identity provider that is reached: what is known of it, and two clients, so that trouble at the token
-    endpoint, which callers can provoke, stops no key from being fetched."""
-
-    issuer: Issuer
-    keys_http: IdpClient
-    token_http: IdpClient
-
-    async def close(self) -> None:
-        await self.issuer.close()
-        await self.keys_http.close()
-        await self.token_http.close()
 
 
 class Sidecar:
@@ -78,15 +59,17 @@ class Sidecar:
         self.registry = MemoryRegistry(
             clock=self._clock, epoch=self._caches.epoch, strategies=tuple(settings.strategies)
         )
+        self._providers = Providers(self._clock, changed=self._caches.epoch.touch_all)
         self._metrics = Metrics(
-            self._caches, issuers=self._issuer_states, plane=self._plane_state, ready=self._keyed
+            self._caches,
+            issuers=self._providers.states,
+            plane=self._plane_state,
+            ready=lambda: not self._providers.missing(self._settings),
         )
         self._own_session_key = secrets.token_bytes(KEY_BYTES)
         self._flight: SingleFlight[bytes, Proof] = SingleFlight()
         self._throttle = self._new_throttle(settings)
         self._clock_offset = self._clock.now() - self._clock.monotonic()
-        self._providers: dict[str, Provider] = {}
-        self._tending: dict[str, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[None]] = []
         self._servers: list[asyncio.Server] = []
         self.strategies: dict[str, Strategy] = {}
@@ -94,8 +77,6 @@ class Sidecar:
         self.store: SqliteRegistry | None = None
         self._control: ControlRunner | None = None
         self._socket_files: list[tuple[str, tuple[int, int]]] = []
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._ending = asyncio.Event()
         self.data_address = ""
         self.control_address = ""
 
@@ -142,8 +123,7 @@ class Sidecar:
             bounds=parts.bounds(settings),
             clock=self._clock,
         )
-        for issuer_key in self._providers:
-            self._tend(issuer_key)
+        self._providers.tend()
         self._background.append(asyncio.create_task(self._sweep(self.plane)))
         loop = asyncio.get_running_loop()
         data = self._listening(settings.listen.data)
@@ -188,16 +168,15 @@ class Sidecar:
             self._load_file(settings)
         except ValueError:
             self._throttle = throttle
-            self._retire_unused(old)
+            self._providers.retire_unused(old)
             raise
         self._settings = settings
         self.strategies = strategies
         self.plane.bounds = parts.bounds(settings)
         self.plane.replace(self._pipeline(settings, strategies), settings.session.cookie_name)
         self._caches.begin_anew()
-        self._retire_unused(settings)
-        for key in self._providers.keys() - self._tending.keys():
-            self._tend(key)
+        self._providers.retire_unused(settings)
+        self._providers.tend()
         fixed = {
             "listen": settings.listen != old.listen,
             "store": settings.store != old.store,
@@ -220,10 +199,7 @@ class Sidecar:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._flight.close()
-        for key in list(self._providers):
-            self._retire(key)
-        self._ending.set()
-        await asyncio.gather(*self._retiring)
+        await self._providers.close()
         if self.store is not None:
             await self.store.close()
         while self._socket_files:
@@ -256,7 +232,7 @@ class Sidecar:
             name: self._strategy(
                 name,
                 strategy,
-                await self._provider(strategy, settings),
+                await self._providers.get(strategy, settings, self._metrics),
                 settings,
                 KeyRing(keys, bound_to=strategy.issuer),
             )
@@ -311,34 +287,6 @@ class Sidecar:
             max_token_bytes=settings.limits.max_token_bytes,
         )
 
-    async def _provider(self, strategy: StrategySettings, settings: Settings) -> Provider:
-        key = self._provider_key(strategy, settings)
-        provider = self._providers.get(key)
-        if provider is None:
-            # Off the loop: reading certificates takes its time.
-            keys_http, token_http = [
-                await asyncio.to_thread(parts.new_client, strategy, settings, self._clock, self._metrics)
-                for _ in range(2)
-            ]
-            issuer = Issuer(
-                parts.issuer_place(strategy),
-                http=keys_http,
-                clock=self._clock,
-                freshness=Freshness(**settings.keys.model_dump()),
-                changed=self._caches.epoch.touch_all,
-            )
-            for known in self._providers.values():
-                if known.issuer.place == issuer.place:
-                    issuer.adopt(known.issuer)
-            provider = self._providers[key] = Provider(issuer, keys_http, token_http)
-        return provider
-
-    @staticmethod
-    def _provider_key(strategy: StrategySettings, settings: Settings) -> str:
-        """Strategies of one issuer share it, and with it its keys, its cooldown and its bounds."""
-        place = parts.issuer_place(strategy)
-        return repr((place, strategy.ca_file, strategy.allow_insecure_http, settings.keys, settings.outbound))
-
     def _new_throttle(self, settings: Settings) -> Throttle:
         return Throttle(self._clock, **settings.throttle.model_dump())
 
@@ -353,18 +301,6 @@ class Sidecar:
             )
 
     # Running
-
-    def _tend(self, key: str) -> None:
-        self._tending[key] = asyncio.create_task(self._tend_forever(self._providers[key].issuer))
-
-    @staticmethod
-    async def _tend_forever(issuer: Issuer) -> None:
-        while True:
-            try:
-                await issuer.tend()
-            except Exception:
-                log.exception("tending an issuer failed")
-            await asyncio.sleep(min(_TEND_AT_MOST_S, max(issuer.wait_s(), 0.01)))
 
     async def _sweep(self, plane: Plane) -> None:
         while True:
@@ -381,60 +317,17 @@ class Sidecar:
             self._caches.forget()
         self._clock_offset = offset
 
-    def _retire_unused(self, settings: Settings) -> None:
-        used = {self._provider_key(strategy, settings) for strategy in settings.strategies.values()}
-        for key in self._providers.keys() - used:
-            self._retire(key)
-
-    def _retire(self, key: str) -> None:
-        """Nobody is sent there any more; the calls under way may end."""
-        provider = self._providers.pop(key)
-        tending = self._tending.pop(key, None)
-        if tending is not None:
-            tending.cancel()
-        task = asyncio.create_task(self._close_later(provider, 3 * self._settings.outbound.timeout_s))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
-
-    async def _close_later(self, provider: Provider, seconds: float) -> None:
-        # Told and not cancelled: a task that is cancelled before its first step closes nothing.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._ending.wait()
-        await provider.close()
-
     # What the control plane asks
 
     def _control_token(self) -> str | None:
         token = self._settings.control.token
         return token.get_secret_value() if token is not None else None
 
-    def _keyed(self) -> bool:
-        return not self._missing_keys()
-
-    def _missing_keys(self) -> list[str]:
-        return [
-            f"strategy {name}: {why}"
-            for name, strategy in self._settings.strategies.items()
-            if (why := self._providers[self._provider_key(strategy, self._settings)].issuer.missing())
-        ]
-
     async def _missing(self) -> Sequence[str]:
-        missing = self._missing_keys()
+        missing = self._providers.missing(self._settings)
         if self.store is None or not await self.store.healthy():
             missing.append("the store does not answer")
         return missing
-
-    def _issuer_states(self) -> list[IssuerState]:
-        return [
-            IssuerState(
-                p.issuer.place.issuer,
-                len(p.issuer.keys.keys) if p.issuer.keys else 0,
-                p.issuer.keys_age_s,
-                {"keys": p.keys_http.breaker_state.value, "token": p.token_http.breaker_state.value},
-            )
-            for p in self._providers.values()
-        ]
 
     def _plane_state(self) -> PlaneState:
         if self.plane is None:
