@@ -167,7 +167,7 @@ class Keys(Section):
         default=10,
         ge=1,
         le=3600,
-        examples=[30],
+        examples=[10],
         description="the pause between fetches that unknown keys cause",
     )
     last_known_good_s: Seconds = Field(
