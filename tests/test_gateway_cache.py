@@ -20,7 +20,7 @@ from gateway.stage import (
 )
 from gateway.stub import After, Play, StubSidecar, allowed, problem
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.programs]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

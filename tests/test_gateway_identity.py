@@ -22,7 +22,7 @@ from gateway.stage import (
 from gateway.stub import StubSidecar, allowed, problem
 from multidict import CIMultiDict
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.programs]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

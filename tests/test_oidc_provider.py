@@ -13,6 +13,8 @@ import jwt
 import pytest
 from oidc_provider.provider import Client, OidcProvider, ProviderError, Resource
 
+pytestmark = pytest.mark.programs
+
 SECRET = "s3cret:with%and+ or so"
 JWT, OPAQUE = Resource(), Resource(indicator="https://api.example/opaque", format="opaque", ttl_s=60)
 

@@ -39,6 +39,7 @@ from validator.wiring.providers import Provider, Providers
 
 _SECRET_BYTES = 32
 _SWEEP_S = 1.0
+_ACCEPT_TURNS = 5
 _CLOCK_STEP_S = 0.5  # more than slewing does between two sweeps
 
 log = structlog.get_logger(__name__)
@@ -189,6 +190,10 @@ class Sidecar:
 
     async def stop(self) -> None:
         """Stops listening, answers what was accepted, and closes everything, within ``limits.drain_s``."""
+        if self.plane is not None:
+            self.plane.draining = True
+            for _ in range(_ACCEPT_TURNS):  # what the kernel has accepted already is not to be reset
+                await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         if self.plane is not None:
