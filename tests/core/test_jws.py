@@ -345,3 +345,23 @@ def test_arbitrary_header_and_payload_bytes_are_parsed_or_denied(header: bytes, 
         parse(raw(header))
     with refused_or_read():
         parse(raw(payload=payload))
+
+
+@pytest.mark.parametrize(
+    ("text", "readable"),
+    [
+        ('{"a":' + "[" * 63 + "]" * 63 + "}", True),
+        ('{"a":' + "[" * 64 + "]" * 64 + "}", False),
+        ('{"a":"' + "[" * 500 + '"}', True),
+        ('{"a":"' + '\\"[' * 500 + '"}', True),
+        ('{"a":[' + ",".join(["[]"] * 500) + "]}", True),
+        ('{"' + "[" * 500, False),
+    ],
+    ids=["at the bound", "one beyond", "in a string", "behind escaped quotes", "side by side", "never closed"],
+)
+def test_json_is_read_to_a_depth_that_no_interpreter_decides(text: str, readable: bool) -> None:
+    if readable:
+        assert jws.read_json_object(text.encode())
+    else:
+        with pytest.raises(ValueError):  # noqa: PT011 - whichever is seen first
+            jws.read_json_object(text.encode())

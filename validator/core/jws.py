@@ -7,6 +7,7 @@ signed it, lives here (RFC 7515, RFC 8725). Which key may sign is ``jwks``'s bus
 
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     )
 }  # fmt: skip
 
+_MAX_DEPTH = 64
+# Strings first, closed or not, so that a bracket in one does not count and no byte is looked at twice.
+_BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _JWE_DOTS = 4
 _JWS_DOTS = 2
 
@@ -87,6 +91,19 @@ def _no_constant(name: str) -> Any:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
+def _too_deep(text: str) -> bool:
+    """Whether brackets are nested deeper than anything that is meant well. Where the interpreter gives up differs
+    between its versions."""
+    if text.count("[") + text.count("{") <= _MAX_DEPTH:
+        return False
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        if depth > _MAX_DEPTH:
+            return True
+    return False
+
+
 def read_json_object(data: bytes) -> dict[str, Any]:
     """A JSON object in UTF-8 with unique member names (RFC 8725 section 2.4 names what parsers disagreeing on
     duplicates lead to), without NaN, and with nothing after it.
@@ -94,10 +111,10 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     Raises:
         ValueError: anything else, also nesting too deep to read.
     """
-    try:
-        value = _decoder.decode(data.decode("utf-8"))
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    text = data.decode("utf-8")
+    if _too_deep(text):
+        raise ValueError("nested too deep")
+    value = _decoder.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for one kind of input
     return value
