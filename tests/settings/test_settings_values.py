@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from validator.model import Method
-from validator.settings import Address, SettingsError, Strategy, read
+from validator.settings import Address, Settings, SettingsError, Strategy, read
 from validator.settings.document import load
 
 STRATEGY = "strategies:\n  plain: {idp: generic, issuer: 'https://idp.example.com', audience: orders}\n"
@@ -114,3 +114,13 @@ SCALARS = {
 @pytest.mark.parametrize(("text", "value"), SCALARS.items())
 def test_scalars_follow_the_core_schema(text: str, value: object) -> None:
     assert load(f"key: {text}")[0] == {"key": value}
+
+
+def test_an_application_without_a_name_goes_by_its_client_id() -> None:
+    settings = Settings.model_validate(
+        {
+            "strategies": {"plain": {"idp": "generic", "issuer": "https://idp.example.com", "audience": ["a"]}},
+            "applications": [{"id": "a1", "strategy": "plain", "client_id": "orders"}],
+        }
+    )
+    assert [application.name for application in settings.file_applications()] == ["orders"]

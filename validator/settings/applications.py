@@ -31,7 +31,11 @@ class ApplicationEntry(Section):
         examples=["3f0c1c9e-0000-4000-8000-000000000001"],
         description="the application's id, unique in the registry",
     )
-    name: DisplayName = Field(examples=["Orders mobile"], description="the application's name, shown to upstreams")
+    name: DisplayName | None = Field(
+        default=None,
+        examples=["Orders mobile"],
+        description="the application's name, shown to upstreams; by default its client id",
+    )
     strategy: StrategyName = Field(examples=["azure"], description="the name of a strategy of this file")
     client_id: ClientId = Field(
         examples=["orders-mobile"],
@@ -53,7 +57,7 @@ class ApplicationEntry(Section):
         """The value that the registry holds."""
         return Application(
             id=self.id,
-            name=self.name,
+            name=self.name or self.client_id,
             strategy=self.strategy,
             client_id=self.client_id,
             registrations={entry.service: entry.status for entry in self.registrations},
