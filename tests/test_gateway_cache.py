@@ -156,3 +156,11 @@ async def test_reload_forgets_decisions_and_keeps_serving(
     await asyncio.to_thread(gateway.reload)
     sidecar.play(problem("403 Forbidden", "not_registered"))
     assert (await client.get("/cached", bearer("reload"))).status == 403
+
+
+async def test_a_cookie_of_another_name_is_not_shown_to_the_sidecar(client: Client, sidecar: StubSidecar) -> None:
+    """It could be the sidecar's session, when the two disagree about the name, but is in no key."""
+    sidecar.play(allowed("Cache-Control: private, max-age=30"))
+    await client.get("/cached", {"Cookie": "sid=a-session; theme=dark", "X-Session-Id": "spoofed"})
+    (asked,) = sidecar.asked
+    assert {name for name, _ in asked.headers} == {"Host"}

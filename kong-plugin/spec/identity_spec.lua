@@ -5,7 +5,7 @@ local identity = require "kong.plugins.credential-validator.identity"
 local NAMES = {
   "x-application-id", "x-application-name", "x-credential-identifier", "x-auth-method", "x-consumer-id",
   "x-consumer-custom-id", "x-consumer-username", "x-anonymous-consumer", "x-consumer-groups",
-  "x-authenticated-groups",
+  "x-authenticated-groups", "x-session-id",
 }
 
 describe("identity headers", function()
@@ -35,7 +35,7 @@ describe("identity headers", function()
       count = count + 1
       assert.is_true(expected[spelled:gsub("_", "-")], spelled)
     end
-    assert.equal(44, count)
+    assert.equal(48, count)
   end)
 
   it("are cleared, and nothing else is", function()

@@ -30,6 +30,7 @@ IDENTITY_HEADERS = (
     "X-Application-Name",
     "X-Credential-Identifier",
     "X-Auth-Method",
+    "X-Session-Id",
     "X-Consumer-ID",
     "X-Consumer-Custom-ID",
     "X-Consumer-Username",

@@ -108,14 +108,19 @@ class BasicAuthenticator:
         registered = self._registered(pair.client_id)
         guess = self._proven.pop(digest, None) is None
         with self._throttle.attempt(self._strategy, pair.client_id, registered=registered, guess=guess) as attempt:
+            answered = False
             try:
-                minted = read_grant_reply(await self._http.send(grant_request(endpoint, pair, self._options)))
+                reply = await self._http.send(grant_request(endpoint, pair, self._options))
+                answered = True
+                minted = read_grant_reply(reply)
                 self._proven[digest] = True
                 return await self._proof(pair, minted)
             except Unavailable:
                 if not guess:
                     self._proven[digest] = True
-                attempt.failed = not registered  # whoever invents client ids is not to provoke errors for free
+                attempt.failed = (
+                    answered and not registered
+                )  # whoever invents client ids is not to provoke errors for free
                 raise
             except Denied as denied:
                 attempt.failed = denied.reason in (Reason.CREDENTIALS_REJECTED, Reason.SCOPE_MISSING)

@@ -264,8 +264,8 @@ StrategyName = Annotated[
 ClientId = Annotated[
     str,
     Matching(
-        r"[\x21-\x7e]([\x20-\x7e]{0,510}[\x21-\x7e])?",
-        "1 to 512 printable ASCII characters without spaces at the ends",
+        r"[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?",
+        "1 to 256 printable ASCII characters without spaces at the ends",
     ),
 ]
 # Shown to upstreams in a header.

@@ -26,10 +26,9 @@ local function hex(char)
 end
 
 -- Everything that the answer depends on, and the credential only as a digest.
-local function key_of(conf, path, authorization, cookie)
-  local session = cookie and cookies.pick(cookie, conf.session_cookie_name) or ""
+local function key_of(conf, path, authorization, session)
   local digest = sha256:new()
-  digest:update((authorization and #authorization or "none") .. ":" .. (authorization or "") .. session)
+  digest:update((authorization and #authorization or "none") .. ":" .. (authorization or "") .. (session or ""))
   return "credential-validator:" .. conf.__plugin_id .. ":" .. path .. ":" .. gsub(digest:final(), ".", hex)
 end
 
@@ -62,6 +61,9 @@ end
 
 -- The sidecar's reply for these credential headers, or nil and why there is none.
 function _M.get(conf, path, authorization, cookie)
+  -- Only what is in the key is asked about: were the sidecar shown a cookie of another name, and did it know that
+  -- one for a session, its answer would stand under the key of somebody without any.
+  cookie = cookie and cookies.pick(cookie, conf.session_cookie_name)
   if conf.decision_cache_ttl_s <= 0 or not conf.__plugin_id then
     return sidecar.ask(conf, path, authorization, cookie)
   end

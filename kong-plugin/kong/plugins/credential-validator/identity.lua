@@ -5,7 +5,8 @@ local ipairs, pairs, type = ipairs, pairs, type
 
 -- Set by this plugin alone, or after it in the plugins' order.
 local OURS = {
-  "X-Application-Id", "X-Application-Name", "X-Auth-Method", "X-Consumer-Groups", "X-Authenticated-Groups",
+  "X-Application-Id", "X-Application-Name", "X-Auth-Method", "X-Session-Id",
+  "X-Consumer-Groups", "X-Authenticated-Groups",
 }
 -- Set by any authentication plugin.
 local SHARED = {
