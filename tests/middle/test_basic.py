@@ -325,3 +325,22 @@ async def test_an_unreachable_issuer_is_an_outage_and_costs_no_try(kitchen: Kitc
     idp.well()
     kitchen.clock.advance(1)
     assert (await kitchen.ask(basic("orders", "s3cret"))).status == 200
+
+
+async def test_an_outage_is_nobodys_failed_try(kitchen: Kitchen, idp: CannedIdp) -> None:
+    """Also not of a client id that no application has: it may be registered by the time the provider is back."""
+    idp.fail(TOKEN)
+    for _ in range(50):
+        with pytest.raises(Unavailable):
+            await prove(kitchen, ClientCredentials("stranger", "s3cret"))
+
+
+async def test_errors_that_a_stranger_provokes_count(kitchen: Kitchen, idp: CannedIdp) -> None:
+    """Whoever invents client ids is not to spend the provider's rate limit, whatever it answers."""
+    idp.table[TOKEN] = oauth_error("invalid_request")
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            await prove(kitchen, ClientCredentials("stranger", "s3cret"))
+    with pytest.raises(Denied) as caught:
+        await prove(kitchen, ClientCredentials("stranger", "s3cret"))
+    assert caught.value.reason is Reason.TOO_MANY_ATTEMPTS
