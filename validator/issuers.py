@@ -143,9 +143,10 @@ class Issuer:
             Denied: ``key_unknown``.
             Unavailable: as above.
         """
-        if len(self._flight):  # begun before this token came, perhaps before its key was published
-            await self._fetch_once()
         found = self.key(kid, alg)
+        if found is None and len(self._flight):  # begun perhaps before the key was published
+            await self._fetch_once()
+            found = self.key(kid, alg)
         if found is not None:
             return found
         first = self._keys is None or self._too_old()

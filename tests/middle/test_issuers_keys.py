@@ -243,3 +243,19 @@ async def test_closing_gives_up_what_is_under_way(idp: CannedIdp, clock: ManualC
     await issuer.close()
     with pytest.raises(Unavailable):
         await asking
+
+
+async def test_a_known_key_is_found_without_waiting_for_a_fetch_that_is_under_way(
+    idp: CannedIdp, issuer: Issuer
+) -> None:
+    """As a token that was just minted asks for it; the fetch may stall, or fail."""
+    idp.gates[JWKS] = asyncio.Event()
+    asking = asyncio.ensure_future(issuer.fetch_key("nobody's", ALG))
+    await until(lambda: idp.calls[JWKS] == 2)
+    async with asyncio.timeout(5):
+        assert (await issuer.fetch_key(known(idp), ALG)).kid == known(idp)
+    assert not asking.done()
+    idp.fail(JWKS)
+    idp.gates[JWKS].set()
+    with pytest.raises(Unavailable):
+        await asking

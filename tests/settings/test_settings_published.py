@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from validator.core.providers import PROVIDERS, Provider
 from validator.settings import Settings, json_schema, read
-from validator.settings.strategies import ALGORITHMS, Algorithm, provider_names
+from validator.settings.strategies import ALGORITHMS, Algorithm, ProviderName
 from validator.settings.values import Section
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -113,7 +113,7 @@ def test_every_provider_stands_on_the_page(provider: Provider) -> None:
 
 
 def test_every_provider_can_be_chosen() -> None:
-    assert provider_names() == tuple(PROVIDERS)
+    assert get_args(ProviderName) == tuple(PROVIDERS)
     assert all(PROVIDERS[name].name == name for name in PROVIDERS)
 
 

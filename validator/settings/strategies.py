@@ -5,7 +5,7 @@ about another is judged in ``checks``.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -168,8 +168,3 @@ class Strategy(Section):
     def allows(self, method: Method) -> bool:
         """Whether a credential of this kind is looked at."""
         return method in self.auth_methods
-
-
-def provider_names() -> tuple[str, ...]:
-    """The values of ``idp``."""
-    return get_args(ProviderName)
