@@ -13,13 +13,16 @@ from typing import Any
 from support_http import ISSUER, CannedHttp
 
 from validator.adapters.memory import MemoryRegistry
-from validator.authn.access_token import AccessTokens, TokenRules
-from validator.authn.basic import BasicAuthenticator, BasicRules
+from validator.authn.access_token import AccessTokens
+from validator.authn.basic import BasicAuthenticator, BasicRules, Grant
 from validator.authn.bearer import BearerAuthenticator
+from validator.authn.introspection import Introspection
 from validator.authn.session import SessionAuthenticator
 from validator.authn.throttle import Throttle
+from validator.authn.trusted import TokenRules, TrustedIssuer, TrustedIssuers
 from validator.caching import Caches, Reply, Tally
 from validator.core.jws import ALGORITHMS
+from validator.core.introspection import IntrospectionOptions
 from validator.core.oauth import GrantOptions
 from validator.core.sessions import KeyRing, SessionRules
 from validator.issuers import Freshness, Issuer, IssuerPlace
@@ -33,9 +36,9 @@ COOKIE = "__Host-session"
 RULES = TokenRules(
     algorithms=frozenset(ALGORITHMS),
     audiences=frozenset({"api://default"}),
-    client_claims=(("client_id",), ("azp",)),
     token_types=frozenset({"jwt", "at+jwt"}),
 )
+CLIENT_CLAIMS = (("client_id",), ("azp",))
 RING = KeyRing([bytes(range(32))])
 ALL_METHODS = frozenset(Method)
 
@@ -130,24 +133,36 @@ class Kitchen:
         fingerprint: bytes = b"one",
         authenticators: Mapping[Method, Authenticator] | None = None,
         ring: KeyRing = RING,
+        introspection: IntrospectionOptions | None = None,
+        max_inactive: int = 1000,
     ) -> Strategy:
         def count() -> None:
             self.verifications[name] = self.verifications.get(name, 0) + 1
 
         def digest(pair: ClientCredentials) -> bytes:
-            parts = [b"refused", str(self.caches.generation).encode(), fingerprint, name.encode()]
+            parts = [b"refused", str(self.caches.client_moment(name, pair.client_id)).encode(), fingerprint, name.encode()]
             return self.caches.seed([*parts, pair.client_id.encode(), pair.client_secret.encode()]).digest()
 
-        tokens = AccessTokens(self.issuer, rules, self.clock, verifications=count)
+        issuers = TrustedIssuers([TrustedIssuer(self.issuer, CLIENT_CLAIMS)], rules)
+        tokens = AccessTokens(issuers, rules, self.clock, verifications=count)
+        asked = introspection and Introspection(
+            issuers,
+            tokens,
+            http=self.http,
+            options=introspection,
+            clock=self.clock,
+            guesses=Throttle(
+                self.clock, max_failures=max_inactive, max_unregistered_failures=max_inactive, window_s=60.0
+            ),
+        )
         real: dict[Method, Authenticator] = {
-            Method.BEARER: BearerAuthenticator(name, tokens),
+            Method.BEARER: BearerAuthenticator(name, tokens, introspection=asked or None),
             Method.SESSION: SessionAuthenticator(name, ring, self.session),
             Method.CLIENT_CREDENTIALS: BasicAuthenticator(
                 name,
-                issuer=self.issuer,
-                http=self.http,
+                grants=[Grant(self.issuer, self.http, options or GrantOptions("client_secret_post"))],
                 tokens=tokens,
-                options=options or GrantOptions("client_secret_post"),
+                introspection=asked or None,
                 rules=self.basic,
                 throttle=self.throttle,
                 clock=self.clock,

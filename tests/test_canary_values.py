@@ -107,7 +107,9 @@ def _readings() -> Iterator[tuple[str, Callable[[], object]]]:
             reply = Fault.json_reply(document, status=status)
             yield (
                 f"{name} {status}",
-                lambda reply=reply: oauth.read_grant_reply(HttpReply(reply.status or 0, {}, reply.body)),
+                lambda reply=reply: oauth.read_grant_reply(
+                    HttpReply(reply.status or 0, {}, reply.body), oauth.GrantOptions("client_secret_post")
+                ),
             )
 
 

@@ -120,8 +120,9 @@ async def online(idp: FakeIdp, directory: Path, issuer: str = "") -> Ran:
 async def test_check_online_says_what_it_found_at_the_issuer(idp: FakeIdp, tmp_path: Path) -> None:
     ran = await online(idp, tmp_path)
     assert ran.code == 0
-    assert f"strategy plain: issuer {idp.issuer}" in ran.out
-    assert f"1 keys from {idp.jwks_uri}: {idp.mint.current.kid}" in ran.out
+    assert "strategy plain: an OAuth 2.0 identity provider (generic)" in ran.out
+    assert f"  issuer {idp.issuer}\n" in ran.out
+    assert f"1 key at {idp.jwks_uri}: {idp.mint.current.kid} (RS256)" in ran.out
     assert f"token endpoint {idp.token_endpoint}, by client_secret_post" in ran.out
     assert "no mistakes" in ran.out
     assert idp.calls[Endpoint.TOKEN] == 0  # it proves nobody's secret
@@ -132,7 +133,7 @@ async def test_check_online_tells_of_another_issuer_than_the_one_that_was_typed(
 ) -> None:
     idp.metadata = {"issuer": "https://other.example"}
     ran = await online(idp, tmp_path)
-    assert f"note: the file says {idp.issuer}; tokens must carry https://other.example" in ran.out
+    assert f"ISSUER MISMATCH: the file says {idp.issuer}, the issuer calls itself https://other.exam" in ran.out
 
 
 FAILURES: list[tuple[str, Callable[[FakeIdp], None], str]] = [
@@ -150,8 +151,8 @@ async def test_check_online_ends_with_1_when_an_issuer_would_not_do(
     fail(idp)
     ran = await online(idp, tmp_path)
     assert ran.code == 1
-    assert f"strategy plain: {told}" in ran.out
-    assert "no mistakes" not in ran.out
+    assert f"  {told}" in ran.out
+    assert "but not everything would work: plain" in ran.out
     assert "Traceback" not in ran.err
 
 
@@ -159,7 +160,7 @@ async def test_check_online_ends_with_1_when_the_issuer_is_down(idp: FakeIdp, tm
     await idp.take_down()
     ran = await online(idp, tmp_path)
     assert ran.code == 1
-    assert "strategy plain: NOT REACHED: " in ran.out
+    assert "  NOT REACHED: " in ran.out
     assert "refused" in ran.out
 
 
@@ -174,7 +175,7 @@ ROWS: list[tuple[str, Callable[[FakeIdp], str], tuple[str, ...], int, tuple[str,
         0,
         (
             "1. credential: bearer",
-            "aud='api://default'",
+            "api://default (`aud`)",
             "speaks for the client 'orders'",
             "decision: 200 allowed",
         ),
@@ -184,7 +185,7 @@ ROWS: list[tuple[str, Callable[[FakeIdp], str], tuple[str, ...], int, tuple[str,
         lambda idp: f"Authorization: Bearer {idp.token('orders')}",
         ("--strategy", "plain"),
         0,
-        ("4. application app-1 (Orders), file", "5. registrations: svc (approved)"),
+        ("4. application app-1 (Orders), from the configuration file", "5. registrations: svc (approved)"),
     ),
     (
         "a good token for another service",
@@ -198,21 +199,21 @@ ROWS: list[tuple[str, Callable[[FakeIdp], str], tuple[str, ...], int, tuple[str,
         lambda idp: idp.token("orders", aud="api://elsewhere"),
         ("--strategy", "plain"),
         1,
-        ("aud='api://elsewhere'", "decision: 401 audience_mismatch", "because: "),
+        ("api://elsewhere (`aud`)", "decision: 401 audience_mismatch", "because: ", "what to do:"),
     ),
     (
         "an expired token",
         lambda idp: "Bearer " + idp.token("orders", exp=1_700_000_000),
         ("--strategy", "plain"),
         1,
-        ("exp=1700000000", "decision: 401 token_expired"),
+        ("(2023-11-14 22:13:20 UTC)", "decision: 401 token_expired"),
     ),
     (
         "a token of no application",
         lambda idp: idp.token("stranger"),
         ("--strategy", "plain", "--service", "svc"),
         1,
-        ("speaks for the client 'stranger'", "decision: 403 application_unknown"),
+        ("speaks for the client 'stranger'", "decision: 403 application_unknown", "/v1/applications"),
     ),
     (
         "an inactive application, without a service",
@@ -226,7 +227,7 @@ ROWS: list[tuple[str, Callable[[FakeIdp], str], tuple[str, ...], int, tuple[str,
         lambda _: basic("orders", SECRET),
         ("--strategy", "plain", "--service", "svc"),
         0,
-        ("1. credential: client_credentials of 'orders'", "asking the issuer", "decision: 200 allowed"),
+        ("1. credential: client_credentials: the client id 'orders'", "asks the token endpoint", "200 allowed"),
     ),
     (
         "a pair, un-encoded, with a wrong secret",

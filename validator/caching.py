@@ -14,6 +14,8 @@ from validator.model import Proof
 
 V = TypeVar("V")
 
+Moment = tuple[int, int]  # the generation, and the epoch of the proofs
+
 _SHARDS = 4096  # a write makes one reply in so many be judged again, besides those it is about
 
 
@@ -52,6 +54,10 @@ class ShardedEpoch:
     def touch_all(self) -> None:
         self.value += 1
         self._all = self.value
+
+    def last_moved(self, shard: int) -> int:
+        """The epoch at which a shard moved last."""
+        return max(self._all, self._moved[shard])
 
     def unmoved_since(self, epoch: int, shards: tuple[int, ...]) -> bool:
         if self._all > epoch:
@@ -156,12 +162,13 @@ class Caches:
     def __init__(self, secret: bytes, *, max_entries: int) -> None:
         self._prefix = hashlib.sha256(len(secret).to_bytes(8, "big") + secret)
         self.epoch = ShardedEpoch()
+        self.proof_epoch = ShardedEpoch()
         self.generation = 0
         self.proof_hits = 0
         self.proof_misses = 0
         self.replies: Generations[Reply] = Generations(max_entries)
         self.denials: Generations[Reply] = Generations(max(1000, max_entries // 10))
-        self.proofs: Generations[Proof] = Generations(max_entries)
+        self.proofs: Generations[tuple[Proof, int]] = Generations(max_entries)
 
     def seed(self, parts: Iterable[bytes]) -> "hashlib._Hash":
         """A digest under way: ``copy()`` it, ``update`` it with the one last part, take its ``digest()``. The
@@ -171,10 +178,38 @@ class Caches:
             seed.update(len(part).to_bytes(8, "big") + part)
         return seed
 
-    def keep_proof(self, key: bytes, proof: Proof, generation: int) -> None:
-        """Keeps a proof unless everything was forgotten since ``generation``, when it was begun."""
-        if generation == self.generation:
-            self.proofs.put(key, proof)
+    @property
+    def moment(self) -> Moment:
+        """Names the present among all that was ever forgotten: what is begun at one moment and done at another
+        may rest on what no longer holds."""
+        return self.generation, self.proof_epoch.value
+
+    def client_moment(self, strategy: str, client_id: str) -> Moment:
+        """The same, moved by what was forgotten of everything or of this client (and one in some thousand
+        others) alone."""
+        return self.generation, self.proof_epoch.last_moved(self.proof_epoch.client_shard(strategy, client_id))
+
+    def keep_proof(self, key: bytes, proof: Proof, begun: Moment) -> None:
+        """Keeps a proof unless anything was forgotten since ``begun``; whose it would be was not known then."""
+        if begun == self.moment:
+            self.proofs.put(key, (proof, self.proof_epoch.value))
+
+    def known_proof(self, key: bytes) -> Proof | None:
+        """A kept proof, unless its client was forgotten since."""
+        kept = self.proofs.get(key)
+        if kept is None:
+            return None
+        proof, epoch = kept
+        if epoch != self.proof_epoch.value:
+            shards = (self.proof_epoch.client_shard(proof.strategy, proof.client_id),)
+            if not self.proof_epoch.unmoved_since(epoch, shards):
+                return None
+        return proof
+
+    def forget_client(self, strategy: str, client_id: str) -> None:
+        """Nothing that is known of this client's credentials now, or being found out now, is used again."""
+        self.proof_epoch.touch_client(strategy, client_id)
+        self.epoch.touch_client(strategy, client_id)
 
     def begin_anew(self) -> None:
         """What is known stays; what is being found out now, by rules that no longer hold, is not kept."""

@@ -6,19 +6,21 @@ Exit codes: 0 done, 1 the answer is no (a bad file, a denied credential), 2 wron
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, get_args
 
 import structlog
 import uvloop
 
-from validator import __version__, checking, demo, explain, logs
+from validator import __version__, checking, demo, explain, importing, logs
 from validator.adapters.sqlite import StoreError
 from validator.settings import Settings, SettingsError, read
+from validator.settings.strategies import ProviderName
 from validator.wiring import Sidecar
 
 DONE, NO = 0, 1
@@ -62,6 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     explained.add_argument("--service", metavar="V", help="also judge the registration for this service")
     explained.set_defaults(run=_explain)
 
+    imported = commands.add_parser("import", help="print strategies that are configured elsewhere as YAML")
+    sources = imported.add_subparsers(title="from", required=True, metavar="SOURCE")
+    konnect = sources.add_parser("konnect", help="bodies of Konnect's POST /v2/application-auth-strategies")
+    konnect.add_argument(
+        "files", nargs="+", metavar="FILE", help="a JSON body, or a curl line with it; - for stdin"
+    )
+    konnect.add_argument("--idp", choices=get_args(ProviderName), help="whose ways apply, if not what is found")
+    konnect.add_argument("--name", metavar="NAME", help="the strategy's name, if not the body's own")
+    konnect.set_defaults(run=functools.partial(_import, konnect))
+
     shown = commands.add_parser("demo", help="the whole thing on this machine, with nothing to set up")
     shown.add_argument("--stay", action="store_true", help="leave it up and print curl lines to paste")
     shown.set_defaults(run=lambda arguments: demo.run(stay=arguments.stay))
@@ -102,6 +114,12 @@ def _explain(arguments: argparse.Namespace) -> int:
     return asyncio.run(
         explain.report(settings, sys.stdin.buffer, strategy=arguments.strategy, service=arguments.service)
     )
+
+
+def _import(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    if arguments.name and len(arguments.files) > 1:
+        parser.error("--name is for one FILE")
+    return importing.konnect(arguments.files, sys.stdin.buffer, idp=arguments.idp, name=arguments.name)
 
 
 def _serve(arguments: argparse.Namespace) -> int:

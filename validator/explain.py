@@ -4,23 +4,39 @@ Law of this file: each step is taken by the same part that takes it in the sidec
 secret, no token and no cookie is ever printed, only what was read out of them.
 """
 
-import contextlib
+import asyncio
 from typing import BinaryIO
 
 from validator.adapters.sqlite import StoreError
+from validator.authn.bearer import BearerAuthenticator
 from validator.core import jws
+from validator.core.discovery import typed_issuer_differs
 from validator.core.extract import extract, session_cookie
+from validator.core.jws import Jws
 from validator.core.registry import authorize
 from validator.errors import AuthError, Denied, Unavailable
-from validator.model import BearerToken, ClientCredentials, Credential, Method, Proof, Reason, SessionCookie
+from validator.issuers import Issuer
+from validator.model import (
+    Application,
+    BearerToken,
+    ClientCredentials,
+    Credential,
+    Method,
+    Origin,
+    Proof,
+    Reason,
+    SessionCookie,
+)
+from validator.ports import Clock
+from validator.remedies import Situation, remedy
 from validator.settings import Settings
-from validator.wiring import Sidecar
+from validator.steps import MAX_TOKEN_BYTES, Teller, Told, outcome
+from validator.wiring import Sidecar, parts, trusted_places
+from validator.words import clean, duration
 
 DONE, NO, USAGE = 0, 1, 2
 _MAX_INPUT_BYTES = 1024 * 1024
-_SHOWN_CLAIMS = (
-    "iss", "aud", "sub", "exp", "nbf", "iat", "jti", "scope", "scp", "ver", "appid", "azp", "cid", "client_id",
-)  # fmt: skip
+_JWE_DOTS = 4  # RFC 7516 section 7.1
 
 _METHODS = {
     BearerToken: Method.BEARER,
@@ -29,80 +45,266 @@ _METHODS = {
 }
 
 
-def _say(text: str) -> None:
-    print(text)  # noqa: T201 - this is what a person reads
+def _say(text: str, depth: int = 0) -> None:
+    print("   " * depth + text)  # noqa: T201 - this is what a person reads
 
 
-async def report(settings: Settings, stdin: BinaryIO, *, strategy: str | None, service: str | None) -> int:
+async def report(
+    settings: Settings, stdin: BinaryIO, *, strategy: str | None, service: str | None, clock: Clock | None = None
+) -> int:
     """Prints the steps and the decision; returns the exit code."""
-    name = strategy or (next(iter(settings.strategies)) if len(settings.strategies) == 1 else None)
-    if name is None or name not in settings.strategies:
-        known = ", ".join(settings.strategies)
-        _say(f"name one of the strategies with --strategy: {known}")
-        return USAGE
-    raw = stdin.read(_MAX_INPUT_BYTES + 1)
-    sidecar = Sidecar(settings)
+    if strategy is not None and strategy not in settings.strategies:
+        _say(f"there is no strategy {strategy!r}")
+        return _name_one(settings)
+    raw = stdin.read(_MAX_INPUT_BYTES + 1).strip()
+    told: list[Told] = []
+    sidecar = Sidecar(settings, clock=clock, tell=lambda step, found: told.append((step, found)))
     try:
         try:
             await sidecar.prepare()
         except ValueError as error:
             _say(f"the sidecar would not start: {error}")
             return NO
-        try:
-            return await _steps(sidecar, settings, name, service, raw.strip())
-        except AuthError as error:
-            waits = " and is not cached" if isinstance(error, Unavailable) else ""
-            _say(f"decision: {error.reason.status} {error.reason.value}{waits}")
-            if error.detail:
-                _say(f"because: {error.detail}")
-            return NO
+        credential = _credential(raw, settings)
+        token = _readable(credential)
+        chosen = (strategy, "") if strategy else await _choose(sidecar, settings, credential, token)
+        if chosen is None:
+            return _name_one(settings)
+        return await _Explanation(sidecar, settings, chosen, service, credential, token, told).tell()
     except StoreError as error:
         _say(f"the store cannot be used: {error}")
         return NO
+    except Denied as error:  # there is no credential that any strategy could judge
+        name = strategy or next(iter(settings.strategies))
+        _say("1. credential: none that could be judged")
+        return _refuse(Situation(error, name, settings.strategies[name], settings))
     finally:
         await sidecar.stop()
 
 
-async def _steps(sidecar: Sidecar, settings: Settings, name: str, service: str | None, raw: bytes) -> int:
-    credential = _credential(raw, settings)
-    method = _METHODS[type(credential)]
-    _say(f"1. credential: {method.value}" + _readable(credential))
-    strategy = sidecar.strategies[name]
-    on = ", ".join(sorted(m.value for m in strategy.methods))
-    if method not in strategy.methods:
-        raise Denied(Reason.METHOD_NOT_ENABLED, f"strategy {name} has {on} on")
-    _say(f"2. strategy {name}: issuer {settings.strategies[name].issuer}, methods {on}")
-    proof = await _prove(sidecar, name, method, credential)
-    lasts_s = proof.good_until - sidecar.now()
-    _say(f"3. genuine: it speaks for the client {proof.client_id!r}, for another {lasts_s:.0f} s")
-    if proof.session is not None:
-        _say(f"   session {proof.session.id}")
-    application = sidecar.registry.find(name, proof.client_id)
-    if sidecar.registry.covers(proof, application):
-        raise Denied(Reason.REVOKED, "the client, application, token or session was revoked")
-    if application is None:
-        authorize(application, service or "")
-        return NO
-    _say(f"4. application {application.id} ({application.name}), {application.origin.value}, not revoked")
-    if service is None:
-        if not application.active:
-            authorize(application, "")
-        services = ", ".join(f"{s} ({status.value})" for s, status in application.registrations.items()) or "none"
-        _say(f"5. registrations: {services}; name one with --service to have it judged")
+class _Explanation:
+    """One credential under one strategy."""
+
+    def __init__(
+        self,
+        sidecar: Sidecar,
+        settings: Settings,
+        chosen: tuple[str, str],
+        service: str | None,
+        credential: Credential,
+        token: Jws | None,
+        told: list[Told],
+    ) -> None:
+        self._sidecar = sidecar
+        self._settings = settings
+        self._name, self._why = chosen
+        self._service = service
+        self._credential = credential
+        self._token = token
+        self._told = told
+        self._strategy = settings.strategies[self._name]
+        self._places = trusted_places(self._strategy)
+        self._teller = Teller(self._strategy, self._places, sidecar.now())
+        self._client_id = credential.client_id if isinstance(credential, ClientCredentials) else None
+        self._application: Application | None = None
+
+    async def tell(self) -> int:
+        """Prints all of it; returns the exit code."""
+        if not isinstance(self._credential, SessionCookie):
+            await asyncio.gather(
+                *(issuer.tend() for issuer in self._issuers())
+            )  # as the sidecar does at its start
+        self._tell_credential()
+        self._tell_strategy()
+        try:
+            proof = await self._prove()
+            self._find(proof)
+            return self._authorize()
+        except AuthError as error:
+            return _refuse(self._situation(error))
+
+    def _tell_credential(self) -> None:
+        credential = self._credential
+        if isinstance(credential, ClientCredentials):
+            _say(f"1. credential: client_credentials: the client id {clean(credential.client_id)!r} and a secret")
+        elif isinstance(credential, SessionCookie):
+            _say("1. credential: session: a cookie that the sidecar sealed, or claims to be one")
+        elif self._token is not None:
+            first, *rows = self._teller.token(self._token, ours=self._is_ours())
+            _say(f"1. credential: bearer: {first}")
+            for row in rows:
+                _say(row, 1)
+        elif jws.looks_opaque(credential.token):
+            _say("1. credential: bearer: an opaque token, which only its issuer can read")
+        else:
+            kind = "an encrypted token (JWE)" if credential.token.count(b".") == _JWE_DOTS else "a token"
+            _say(f"1. credential: bearer: {kind} that cannot be read here")
+
+    def _is_ours(self) -> bool:
+        named = self._token.payload.get("iss") if self._token is not None else None
+        names = [metadata.issuer for issuer in self._issuers() if (metadata := issuer.metadata) is not None]
+        return named in names or (
+            isinstance(named, str) and any(not typed_issuer_differs(p.place.issuer, named) for p in self._places)
+        )
+
+    def _tell_strategy(self) -> None:
+        on = ", ".join(sorted(method.value for method in self._strategy.auth_methods))
+        _say(f"2. strategy {self._name}: {self._strategy.provider.title}; methods {on}")
+        if self._why:
+            _say(self._why, 1)
+        if isinstance(self._credential, SessionCookie):
+            return
+        for trusted, issuer in zip(self._places, self._issuers(), strict=True):
+            version = f" for v{trusted.version} tokens" if trusted.version else ""
+            if issuer.metadata is not None:
+                _say(f"trusts {clean(issuer.metadata.issuer)}{version}", 1)
+                if issuer.keys is None:
+                    _say(f"its keys CANNOT BE READ: {issuer.missing()}", 2)
+            elif issuer.absent:
+                _say(f"no issuer{version} exists there (404 for {trusted.place.document})", 1)
+            else:
+                _say(f"the issuer {issuer.place.issuer} CANNOT BE REACHED: {issuer.missing()}", 1)
+
+    async def _prove(self) -> Proof:
+        strategy = self._sidecar.strategies[self._name]
+        method = _METHODS[type(self._credential)]
+        if method not in strategy.methods:
+            on = ", ".join(sorted(m.value for m in strategy.methods))
+            raise Denied(Reason.METHOD_NOT_ENABLED, f"strategy {self._name} has {on} on")
+        authenticator = strategy.authenticators[method]
+        self._told.clear()
+        try:
+            proof = authenticator.prove_now(self._credential, self._sidecar.now())
+            if proof is None:
+                self._told.clear()
+                proof = await authenticator.prove(self._credential)
+        except AuthError as error:
+            self._tell_way(error)
+            raise
+        self._tell_way(None)
+        lasts_s = proof.good_until - self._sidecar.now()
+        _say(f"genuine: it speaks for the client {clean(proof.client_id)!r}, for another {duration(lasts_s)}", 1)
+        if proof.session is not None:
+            _say(f"session {proof.session.id}", 1)
+        return proof
+
+    def _tell_way(self, error: AuthError | None) -> None:
+        _say("3. checks")
+        lines = self._teller.way(self._told, error)
+        if error is not None and not self._told:
+            reads = isinstance(self._credential, BearerToken) and isinstance(error, Denied)
+            lines = ["NO   " + ("it is a signed token of three readable parts" if reads else error.reason.value)]
+        for line in lines:
+            _say(line, 1)
+
+    def _find(self, proof: Proof) -> None:
+        registry = self._sidecar.registry
+        self._client_id = proof.client_id
+        self._application = application = registry.find(self._name, proof.client_id)
+        if application is not None:
+            origin = "the configuration file" if application.origin is Origin.FILE else "the control plane"
+            state = "active" if application.active else "inactive"
+            _say(f"4. application {application.id} ({clean(application.name)}), from {origin}, {state}")
+            shown = ", ".join(f"{s} ({status.value})" for s, status in application.registrations.items()) or "none"
+            _say(f"5. registrations: {shown}")
+        else:
+            _say(f"4. application: none has the client id {clean(proof.client_id)!r} under strategy {self._name}")
+        if registry.covers(proof, application):
+            raise Denied(Reason.REVOKED, "the client, application, token or session was revoked")
+
+    def _authorize(self) -> int:
+        if self._service is None and self._application is not None and self._application.active:
+            _say("the credential is good; name a service with --service to have its registration judged")
+            return DONE
+        authorize(self._application, self._service or "")
+        _say("decision: 200 allowed")
         return DONE
-    authorize(application, service)
-    _say(f"5. registered for {service}: approved")
-    _say("decision: 200 allowed")
-    return DONE
+
+    def _situation(self, error: AuthError) -> Situation:
+        issuers = self._issuers()
+        order = parts.grant_order(self._strategy, self._places)
+        asked = next((index for index in order if issuers[index].metadata is not None), order[0])
+        return Situation(
+            error,
+            self._name,
+            self._strategy,
+            self._settings,
+            [(place, issuer.metadata) for place, issuer in zip(self._places, issuers, strict=True)],
+            (issuers[asked].metadata, parts.grant_options(self._strategy, self._places[asked])),
+            self._credential,
+            self._token or self._minted(),
+            self._client_id,
+            self._application,
+            self._service,
+            self._sidecar.now(),
+        )
+
+    def _minted(self) -> Jws | None:
+        return next((found for _, found in self._told if isinstance(found, Jws)), None)
+
+    def _issuers(self) -> tuple[Issuer, ...]:
+        return _bearer(self._sidecar, self._name).tokens.issuers.all()
 
 
-async def _prove(sidecar: Sidecar, name: str, method: Method, credential: Credential) -> Proof:
-    authenticator = sidecar.strategies[name].authenticators[method]
-    proof = authenticator.prove_now(credential, sidecar.now())
-    if proof is None:
-        _say("   asking the issuer")
-        proof = await authenticator.prove(credential)
-    return proof
+def _bearer(sidecar: Sidecar, name: str) -> BearerAuthenticator:
+    found = sidecar.strategies[name].authenticators[Method.BEARER]
+    assert isinstance(found, BearerAuthenticator)  # noqa: S101 - made by the wiring for every strategy
+    return found
+
+
+def _refuse(situation: Situation) -> int:
+    for line in outcome(situation.error):
+        _say(line)
+    advice = remedy(situation)
+    if advice:
+        _say("what to do:")
+        for line in advice:
+            _say(line, 1)
+    return NO
+
+
+# Which strategy
+
+
+def _name_one(settings: Settings) -> int:
+    _say(f"name one of the strategies with --strategy: {', '.join(settings.strategies)}")
+    for name, strategy in settings.strategies.items():
+        _say(f"{name}: {strategy.provider.title}, issuer {strategy.issuer}", 1)
+    return USAGE
+
+
+async def _choose(
+    sidecar: Sidecar, settings: Settings, credential: Credential, token: Jws | None
+) -> tuple[str, str] | None:
+    """The strategy that trusts the issuer that the token names, and why it was chosen; or says why not."""
+    if len(settings.strategies) == 1:
+        return next(iter(settings.strategies)), ""
+    issuer = token.payload.get("iss") if token is not None else None
+    if token is None or not isinstance(issuer, str):
+        kinds = {BearerToken: "a token that cannot be read", ClientCredentials: "a client id and secret"}
+        _say(f"{kinds.get(type(credential), 'a session cookie')} does not tell which strategy it is for")
+        return None
+    trusting = await asyncio.gather(*(_trusts(sidecar, settings, name, token) for name in settings.strategies))
+    names = [name for name, trusts in zip(settings.strategies, trusting, strict=True) if trusts]
+    if len(names) == 1:
+        return names[0], f"chosen because it alone trusts the issuer that the token names, {clean(issuer)}"
+    who = f"the strategies {', '.join(names)} trust it" if names else "no strategy trusts it"
+    _say(f"the token names the issuer {clean(issuer)}; {who}")
+    return None
+
+
+async def _trusts(sidecar: Sidecar, settings: Settings, name: str, token: Jws) -> bool:
+    try:
+        await _bearer(sidecar, name).tokens.issuers.ask(token.payload)
+    except Denied:
+        return False
+    except Unavailable:  # by what the file says, then
+        places = trusted_places(settings.strategies[name])
+        return any(not typed_issuer_differs(p.place.issuer, str(token.payload["iss"])) for p in places)
+    return True
+
+
+# What stands on standard input
 
 
 def _credential(raw: bytes, settings: Settings) -> Credential:
@@ -119,15 +321,11 @@ def _credential(raw: bytes, settings: Settings) -> Credential:
     return extract(raw or None, None, max_token_bytes=bound)
 
 
-def _readable(credential: Credential) -> str:
-    """What a token says of itself, before anything of it is believed."""
-    if isinstance(credential, ClientCredentials):
-        return f" of {credential.client_id!r}"
+def _readable(credential: Credential) -> Jws | None:
+    """A token taken apart, before anything of it is believed."""
     if not isinstance(credential, BearerToken):
-        return ""
-    with contextlib.suppress(Denied):
-        token = jws.parse(credential.token, max_bytes=_MAX_INPUT_BYTES)
-        shown = (f"{name}={token.payload[name]!r}"[:120] for name in _SHOWN_CLAIMS if name in token.payload)
-        head = f"alg {token.alg!r}, kid {token.kid!r}, typ {token.typ!r}"
-        return f"\n   it says of itself: {head}, {', '.join(shown)}"
-    return ""
+        return None
+    try:
+        return jws.parse(credential.token, max_bytes=MAX_TOKEN_BYTES)
+    except Denied:
+        return None

@@ -11,21 +11,23 @@ from typing import NoReturn
 
 import structlog
 
-from validator.core.discovery import Metadata, discovery_urls, parse_metadata, typed_issuer_differs
+from validator.core.discovery import IssuerPlace, Metadata, discovery_urls, parse_metadata, typed_issuer_differs
 from validator.core.jwks import KeySet, VerificationKey, fitting, parse_key_set, refresh_interval, select
 from validator.errors import Unavailable
 from validator.model import Endpoint, HttpRequest, Reason
 from validator.ports import Clock, HttpClient
 from validator.singleflight import SingleFlight
 
-_OK = 200
+__all__ = ["Freshness", "Issuer", "IssuerPlace"]
+
+_OK, _NOT_FOUND = 200, 404
 _FIRST_RETRY_S = 1.0
 _MAX_RETRY_S = 30.0
 _DISCOVERY_AGE_S = 3600.0  # endpoints move seldom, and a failing key fetch asks for them anyway
 _EARLY = 0.9  # of the interval, so that a fetch is over before the keys have aged
 _LEARNT = (
     "_metadata", "_metadata_due", "_keys", "_fetched_at", "_due", "_failures", "_last_failure", "_cooled_at",
-    "_unknown_fetch_failed",
+    "_unknown_fetch_failed", "_not_found",
 )  # fmt: skip
 _JSON = {"Accept": "application/json"}
 
@@ -40,20 +42,6 @@ class Freshness:
     min_refresh_s: float = 60.0
     unknown_key_cooldown_s: float = 10.0
     last_known_good_s: float = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerPlace:
-    """Where an issuer is found, as configured.
-
-    ``issuer`` may be a full discovery URL; what is given beside it wins over the discovery document. Without
-    ``discovery`` nothing is asked for but the keys, and ``issuer`` is what tokens carry, to the letter.
-    """
-
-    issuer: str
-    jwks_uri: str | None = None
-    token_endpoint: str | None = None
-    discovery: bool = True
 
 
 class Issuer:
@@ -87,8 +75,15 @@ class Issuer:
         self._last_failure = ""
         self._cooled_at = 0.0  # when an unknown key may cause a fetch again
         self._unknown_fetch_failed = False
+        self._not_found = False
         if not place.discovery:
-            self._metadata = Metadata(place.issuer, place.jwks_uri, place.token_endpoint)
+            self._metadata = Metadata(
+                place.issuer,
+                place.jwks_uri,
+                place.token_endpoint,
+                introspection_endpoint=place.introspection_endpoint,
+                registration_endpoint=place.registration_endpoint,
+            )
 
     def adopt(self, other: "Issuer") -> None:
         """Takes over what another knows of the same place, so that a reload during an outage forgets no keys."""
@@ -97,6 +92,11 @@ class Issuer:
     @property
     def metadata(self) -> Metadata | None:
         return self._metadata
+
+    @property
+    def absent(self) -> bool:
+        """Whether this issuer, which follows from another, turned out not to exist."""
+        return self.place.implied and self._not_found and self._metadata is None
 
     @property
     def keys(self) -> KeySet | None:
@@ -180,6 +180,8 @@ class Issuer:
             try:
                 await self._fetch_once()
             except Unavailable as error:
+                if self.absent:
+                    return
                 log.warning(
                     "issuer unreachable",
                     issuer=self.place.issuer,
@@ -237,27 +239,35 @@ class Issuer:
             if self._metadata is None:
                 raise
             return  # the endpoints of yesterday are better than none
-        renamed = self._metadata is None or self._metadata.issuer != found.issuer
-        if renamed and typed_issuer_differs(self.place.issuer, found.issuer):
-            log.warning("issuer names another", configured=self.place.issuer, discovered=found.issuer)
+        before, place = self._metadata, self.place
+        renamed = before is None or before.issuer != found.issuer
+        if renamed and typed_issuer_differs(place.issuer, found.issuer):
+            log.warning("issuer names another", configured=place.issuer, discovered=found.issuer)
         self._metadata = replace(
             found,
-            jwks_uri=self.place.jwks_uri or found.jwks_uri,
-            token_endpoint=self.place.token_endpoint or found.token_endpoint,
+            jwks_uri=place.jwks_uri or found.jwks_uri,
+            token_endpoint=place.token_endpoint or found.token_endpoint,
+            introspection_endpoint=place.introspection_endpoint or found.introspection_endpoint,
+            registration_endpoint=place.registration_endpoint or found.registration_endpoint,
         )
         self._metadata_due = now + _DISCOVERY_AGE_S
+        if renamed and before is not None:
+            self._changed()
 
     async def _discover(self) -> Metadata:
         failures: list[str] = []
-        for url in discovery_urls(self.place.issuer):
+        statuses: set[int] = set()
+        for url in discovery_urls(self.place):
             reply = await self._http.send(HttpRequest(Endpoint.DISCOVERY, "GET", url, _JSON))
+            statuses.add(reply.status)
             if reply.status != _OK:
                 failures.append(f"{url} answered {reply.status}")
                 continue
             try:
-                return parse_metadata(reply.body)
+                return replace(parse_metadata(reply.body, secure=url.startswith("https:")), document=url)
             except ValueError as error:
                 failures.append(f"{url}: {error}")
+        self._not_found = statuses == {_NOT_FOUND}
         raise Unavailable(Reason.IDP_UNAVAILABLE, "; ".join(failures))
 
     async def _fetch_keys(self) -> None:
@@ -270,7 +280,7 @@ class Issuer:
         if reply.status != _OK:
             raise Unavailable(Reason.IDP_UNAVAILABLE, f"{uri} answered {reply.status}")
         try:
-            keys = parse_key_set(reply.body)
+            keys = parse_key_set(reply.body, self._metadata.issuer if self._metadata else "")
         except ValueError as error:  # nothing good was learnt, so what is good stays
             raise Unavailable(Reason.IDP_UNAVAILABLE, f"{uri}: {error}") from None
         now = self._clock.monotonic()

@@ -164,7 +164,8 @@ class Proof:
         good_until: no decision may rest on this proof from that moment on.
         ends_at: when the credential itself ends (the token's life); bounds a session opened with it.
         token_id: ``jti`` of the token presented or minted, where there is one.
-        key_id: thumbprint of the key that verified a bearer token; the proof falls when the key does.
+        key_id: thumbprint of the key that verified a bearer token; the proof falls when the key does. ``None``
+            where the identity provider vouched for the token itself.
         session: the session that the request came with.
         opens: the session to hand out with an allowed answer; its revocation does not touch this proof.
     """
@@ -184,10 +185,11 @@ class Proof:
 class Revocation:
     """One entry of the list of what no longer counts. ``None`` times mean: for good.
 
-    ``kind`` is the member of the control API's body that named it; ``strategy`` narrows a ``client_id``.
+    ``kind`` is the member of the control API's body that named it; ``strategy`` narrows a ``client_id``, and
+    goes with ``sessions_of``, which ends the client's sessions that were opened until ``created_at``.
     """
 
-    kind: str  # client_id | application_id | session_id | jti
+    kind: str  # client_id | application_id | session_id | jti | sessions_of
     value: str
     strategy: str | None = None
     created_at: float = 0.0
@@ -200,6 +202,8 @@ class Endpoint(StrEnum):
     DISCOVERY = "discovery"
     JWKS = "jwks"
     TOKEN = "token"  # noqa: S105 - an endpoint's name
+    INTROSPECTION = "introspection"
+    REGISTRATION = "registration"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

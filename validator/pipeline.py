@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from validator.caching import Caches, Reply, Tally
+from validator.caching import Caches, Moment, Reply, Tally
 from validator.core import reply, sessions
 from validator.core.extract import extract
 from validator.core.registry import authorize
@@ -192,7 +192,7 @@ class Pipeline:
                 proof = strategy.authenticators[method].prove_now(credential, now)
                 if proof is None:
                     return self._judge(route, key, credential, method, proof_key, started)
-                proof = self._keep(strategy, proof_key, proof, now, self._caches.generation)
+                proof = self._keep(strategy, proof_key, proof, now, self._caches.moment)
             answer = self._conclude(route, key, proof, now)
         except AuthError as error:
             answer = self._refused(route, key, method, error, now, proof)
@@ -212,19 +212,20 @@ class Pipeline:
     ) -> Reply:
         proof: Proof | None = None
         caches = self._caches
-        generation = caches.generation
+        begun = caches.moment
         authenticator = route.strategy.authenticators[method]
 
         async def prove() -> Proof:
             found = await authenticator.prove(credential)
-            return self._keep(route.strategy, proof_key, found, self._clock.now(), generation)
+            return self._keep(route.strategy, proof_key, found, self._clock.now(), begun)
 
-        def remembered() -> bytes | None:  # what was begun before everything was forgotten answers only this once
-            return key if generation == caches.generation else None
+        def remembered() -> bytes | None:  # what was begun before anything was forgotten answers only this once
+            return key if begun == caches.moment else None
 
         try:
-            # Who asks after everything was forgotten does not join a call of before.
-            proof = await self._flight.run(proof_key + generation.to_bytes(8, "big"), prove)
+            # Who asks after something was forgotten does not join a call of before.
+            since = b"".join(part.to_bytes(8, "big") for part in begun)
+            proof = await self._flight.run(proof_key + since, prove)
             if not authenticator.still_holds(proof):  # between its end and this turn of the loop
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.KEY_UNKNOWN, "its key was withdrawn while it was judged"
@@ -249,7 +250,7 @@ class Pipeline:
         return self._caches.seed(parts).digest()
 
     def _proven(self, strategy: Strategy, method: Method, proof_key: bytes, now: float) -> Proof | None:
-        proof = self._caches.proofs.get(proof_key)
+        proof = self._caches.known_proof(proof_key)
         if proof is not None:
             if now < proof.good_until and strategy.authenticators[method].still_holds(proof):
                 self._caches.proof_hits += 1
@@ -258,13 +259,14 @@ class Pipeline:
         self._caches.proof_misses += 1
         return None
 
-    def _keep(self, strategy: Strategy, proof_key: bytes, proof: Proof, now: float, generation: int) -> Proof:
+    def _keep(self, strategy: Strategy, proof_key: bytes, proof: Proof, now: float, begun: Moment) -> Proof:
         if proof.method is Method.SESSION:
             return proof  # opening a cookie again costs less than remembering it
-        if Method.SESSION in strategy.methods:
+        # A credential that was forgotten while it was judged opens no session that would outlive it.
+        if Method.SESSION in strategy.methods and begun == self._caches.moment:
             proof = replace(proof, opens=self._begin(strategy, proof, now))
         if now < proof.good_until:
-            self._caches.keep_proof(proof_key, proof, generation)
+            self._caches.keep_proof(proof_key, proof, begun)
         return proof
 
     def _begin(self, strategy: Strategy, proof: Proof, now: float) -> Session:

@@ -1,9 +1,10 @@
 """What the inner floors ask of the outer ones, as protocols.
 
-Law of this file: signatures and promises, nothing that runs.
+Law of this file: signatures and promises, and the values that only they speak of; nothing that runs.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from validator.model import (
@@ -109,6 +110,48 @@ class RegistryAdmin(Protocol):
         """Whether there was one to lift."""
 
     def revocations(self, *, limit: int = 1000) -> Sequence[Revocation]: ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ClientRecord:
+    """A client that was registered dynamically.
+
+    Attributes:
+        sealed: how it is managed at the identity provider, sealed; "" once it is deleted.
+        adopted: whether ``application_id`` is the one that Konnect named, and no longer one of our own.
+    """
+
+    strategy: str
+    client_id: str
+    application_id: str
+    sealed: str
+    adopted: bool = False
+    deleted: bool = False
+
+    def __repr__(self) -> str:
+        return f"ClientRecord({self.strategy}, {self.client_id}, {self.application_id}, deleted={self.deleted})"
+
+
+class ClientRecords(RegistryAdmin, Protocol):
+    """What dynamic registration keeps beside the registry, and changes with it in one step. Every write is
+    durable when the call returns; each raises ``Unavailable`` (``store_unavailable``) where it could not be."""
+
+    async def records(self, client_id: str) -> Sequence[ClientRecord]:
+        """One for each strategy that knows the client id, deleted ones among them."""
+
+    async def record(self, application: Application, sealed: str) -> None:
+        """Writes a new application and its client's record down; a block that an earlier client of this id left
+        under this strategy is lifted. Raises ``Conflict``."""
+
+    async def reseal(self, strategy: str, client_id: str, sealed: str) -> None:
+        """Replaces how the client is managed."""
+
+    async def adopt(self, application_id: str, new_id: str, name: str) -> Application:
+        """Gives an application another id and name. Raises ``NotFound``, ``ReadOnly`` or ``Conflict``."""
+
+    async def forget(self, application_id: str, block: Revocation) -> None:
+        """Removes the application, marks its client as deleted, and adds ``block``, which names its client id and
+        strategy. That the application is gone already is no error."""
 
 
 class Epoch(Protocol):

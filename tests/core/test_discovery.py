@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.core.discovery import Metadata, discovery_urls, parse_metadata, typed_issuer_differs
+from validator.core.discovery import IssuerPlace, Metadata, discovery_urls, parse_metadata, typed_issuer_differs
 
 DOCUMENT = {
     "issuer": "https://idp.example/t/",
@@ -16,6 +16,8 @@ DOCUMENT = {
     "token_endpoint": "https://idp.example/token",
     "token_endpoint_auth_methods_supported": ["client_secret_basic", "private_key_jwt"],
 }
+
+TENANT, OTHER_TENANT = "11111111-aaaa-1111-1111-111111111111", "22222222-aaaa-1111-1111-111111111111"
 
 
 def parsed(**changes: Any) -> Metadata:
@@ -68,7 +70,7 @@ def parsed(**changes: Any) -> Metadata:
     ],
 )
 def test_a_document_is_looked_for_where_the_specifications_put_it(typed: str, urls: tuple[str, ...]) -> None:
-    assert discovery_urls(typed) == urls
+    assert discovery_urls(IssuerPlace(typed)) == urls
 
 
 def test_what_is_needed_is_read_to_the_letter() -> None:
@@ -134,7 +136,12 @@ def test_arbitrary_bytes_are_no_document(body: bytes) -> None:
         ("https://idp.example/a", "https://idp.example/b", True),
         ("https://idp.example", "https://IDP.example", True),
         ("https://idp.example", "https://idp.example.attacker", True),
-        ("https://a.example/.well-known/openid-configuration", "https://b.example", False),
+        ("https://a.example/.well-known/openid-configuration", "https://b.example", True),
+        ("https://a.example/t/.well-known/openid-configuration", "https://a.example/t/", False),
+        ("https://a.example/.well-known/oauth-authorization-server/t", "https://a.example/t", False),
+        (f"https://sts.windows.net/{TENANT}", f"https://sts.windows.net/{TENANT}/", False),
+        (f"https://login.microsoftonline.com/{TENANT.upper()}", f"https://sts.windows.net/{TENANT}/", False),
+        (f"https://login.microsoftonline.com/{TENANT}", f"https://sts.windows.net/{OTHER_TENANT}/", True),
     ],
 )
 def test_an_operator_is_warned_where_another_issuer_answers(typed: str, found: str, differs: bool) -> None:

@@ -10,7 +10,8 @@ from core_support import ALL_ALGORITHMS, ISSUER, MAX_BYTES, NOW, judged, keys_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.authn.access_token import AccessTokens, TokenRules
+from validator.authn.access_token import AccessTokens
+from validator.authn.trusted import TokenRules, TrustedIssuer, TrustedIssuers
 from validator.core import jwks
 from validator.core.discovery import Metadata
 from validator.errors import AuthError, Denied
@@ -26,7 +27,6 @@ OTHER = MINT.mint({"client_id": "billing"})
 RULES = TokenRules(
     algorithms=ALL_ALGORITHMS,
     audiences=frozenset({"api://orders"}),
-    client_claims=(("client_id",),),
     token_types=frozenset({"jwt", "at+jwt"}),
     max_bytes=MAX_BYTES,
 )
@@ -37,6 +37,7 @@ class CountingIssuer:
 
     def __init__(self, *, metadata: bool = True) -> None:
         self.metadata = Metadata(ISSUER, None, None) if metadata else None
+        self.absent = False
         self.asked = 0
 
     def key(self, kid: str | None, alg: str) -> jwks.VerificationKey:
@@ -56,7 +57,9 @@ class Bench:
     def __init__(self, *, metadata: bool = True) -> None:
         self.issuer = CountingIssuer(metadata=metadata)
         self.verifications = 0
-        self.tokens = AccessTokens(cast("Issuer", self.issuer), RULES, ManualClock(NOW), verifications=self._count)
+        trusted = TrustedIssuer(cast("Issuer", self.issuer), (("client_id",),))
+        issuers = TrustedIssuers([trusted], RULES)
+        self.tokens = AccessTokens(issuers, RULES, ManualClock(NOW), verifications=self._count)
 
     def _count(self) -> None:
         self.verifications += 1

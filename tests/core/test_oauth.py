@@ -11,7 +11,7 @@ from core_support import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.core.oauth import GrantOptions, grant_request, read_grant_reply
+from validator.core.oauth import GrantOptions, MintedToken, grant_request, read_grant_reply
 from validator.core.providers import PROVIDERS, TokenEndpointAuthMethod
 from validator.errors import AuthError, Denied, Unavailable
 from validator.model import ClientCredentials, Endpoint, HttpReply, HttpRequest, Reason
@@ -31,6 +31,10 @@ PAIRS = {
 
 def request(pair: tuple[str, str], method: TokenEndpointAuthMethod, **options: Any) -> HttpRequest:
     return grant_request(URL, ClientCredentials(*pair), GrantOptions(method, **options))
+
+
+def read_reply(answer: HttpReply, options: GrantOptions | None = None) -> MintedToken:
+    return read_grant_reply(answer, options or GrantOptions("client_secret_post"))
 
 
 def form(sent: HttpRequest) -> dict[str, str]:
@@ -117,13 +121,13 @@ REJECTIONS = ("invalid_client", "unauthorized_client", "invalid_grant", "access_
 @pytest.mark.parametrize("code", REJECTIONS)
 def test_a_rejection_is_known_by_its_code_whatever_the_status(code: str, status: int) -> None:
     with refused(Reason.CREDENTIALS_REJECTED, code):
-        read_grant_reply(reply(status, {"error": code}))
+        read_reply(reply(status, {"error": code}))
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403])
 def test_a_scope_that_the_client_may_not_have_is_named(status: int) -> None:
     with refused(Reason.SCOPE_MISSING):
-        read_grant_reply(reply(status, {"error": "invalid_scope"}))
+        read_reply(reply(status, {"error": "invalid_scope"}))
 
 
 @pytest.mark.parametrize(
@@ -134,20 +138,20 @@ def test_a_scope_that_the_client_may_not_have_is_named(status: int) -> None:
 @pytest.mark.parametrize("status", [200, 400, 403, 429, 500])
 def test_any_other_code_says_nothing_about_the_pair(code: str, status: int) -> None:
     with pytest.raises(Unavailable) as caught:
-        read_grant_reply(reply(status, {"error": code, "access_token": "t"}))
+        read_reply(reply(status, {"error": code, "access_token": "t"}))
     assert caught.value.reason is Reason.IDP_UNAVAILABLE
 
 
 @pytest.mark.parametrize("code", ["temporarily_unavailable", "server_error", "invalid_request"])
 def test_a_401_with_another_code_is_judged_by_the_code(code: str) -> None:
     with pytest.raises(Unavailable):
-        read_grant_reply(reply(401, {"error": code}))
+        read_reply(reply(401, {"error": code}))
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", {}, b"\xff"])
 def test_a_401_without_a_code_is_a_rejection(body: object) -> None:
     with refused(Reason.CREDENTIALS_REJECTED, "401"):
-        read_grant_reply(reply(401, body))
+        read_reply(reply(401, body))
 
 
 UNAVAILABLE: dict[str, tuple[int, object]] = {
@@ -181,7 +185,7 @@ UNAVAILABLE: dict[str, tuple[int, object]] = {
 @pytest.mark.parametrize(("status", "body"), UNAVAILABLE.values(), ids=UNAVAILABLE)
 def test_what_says_nothing_about_the_pair_is_neither_a_denial_nor_an_allow(status: int, body: object) -> None:
     with pytest.raises(Unavailable) as caught:
-        read_grant_reply(reply(status, body))
+        read_reply(reply(status, body))
     assert caught.value.reason is Reason.IDP_UNAVAILABLE
     assert caught.value.retry_after_s
 
@@ -190,7 +194,7 @@ def test_what_the_identity_provider_writes_beside_the_code_is_not_repeated() -> 
     canary = "canary-7f3a"
     for code in ("invalid_client", "invalid_scope", "server_error", canary, f"{canary}\n"):
         with pytest.raises(AuthError) as caught:
-            read_grant_reply(reply(400, {"error": code, "error_description": canary, canary: canary}))
+            read_reply(reply(400, {"error": code, "error_description": canary, canary: canary}))
         assert canary not in f"{caught.value} {caught.value!r}"
 
 
@@ -225,19 +229,19 @@ def test_the_lifetime_is_read_in_every_form_and_an_unusable_one_is_none(
     expires_in: str, lifetime_s: float | None
 ) -> None:
     """``0``: the token counts for this request alone; ``None``: the reply does not say."""
-    minted = read_grant_reply(reply(200, b'{"access_token":"t",' + expires_in.encode() + b"}"))
+    minted = read_reply(reply(200, b'{"access_token":"t",' + expires_in.encode() + b"}"))
     assert minted.lifetime_s == lifetime_s
     assert type(minted.lifetime_s) in (float, type(None))
 
 
 def test_a_token_of_the_greatest_length_is_taken() -> None:
-    minted = read_grant_reply(reply(200, {"access_token": "t" * 65536}))
+    minted = read_reply(reply(200, {"access_token": "t" * 65536}))
     assert len(minted.access_token) == 65536
 
 
 def test_a_minted_token_shows_in_no_repr() -> None:
     answer = reply(200, {"access_token": "canary-7f3a", "expires_in": 60})
-    assert "canary" not in f"{read_grant_reply(answer)!r} {answer!r}"
+    assert "canary" not in f"{read_reply(answer)!r} {answer!r}"
 
 
 JSON = st.recursive(
@@ -252,7 +256,7 @@ DOCUMENTS = st.dictionaries(st.sampled_from(["access_token", "expires_in", "erro
 @settings(deadline=None, max_examples=500)
 def test_any_reply_ends_in_a_token_a_denial_or_unavailable(status: int, body: object) -> None:
     try:
-        minted = read_grant_reply(reply(status, body))
+        minted = read_reply(reply(status, body))
     except (Denied, Unavailable):
         return
     assert status == 200
@@ -262,14 +266,16 @@ def test_any_reply_ends_in_a_token_a_denial_or_unavailable(status: int, body: ob
 
 
 def test_each_provider_is_a_whole_row_of_the_table() -> None:
-    assert set(PROVIDERS) == {"azure", "azure-v1", "azure-v2", "okta", "auth0", "curity", "generic"}
+    assert set(PROVIDERS) == {
+        "azure", "azure-v1", "azure-v2", "okta", "auth0", "curity", "keycloak", "kong-identity", "generic",
+    }  # fmt: skip
     for name, provider in PROVIDERS.items():
         assert provider.name == name
         assert provider.claims
         assert provider.token_endpoint_auth_method in get_args(TokenEndpointAuthMethod)
 
 
-@pytest.mark.parametrize("name", sorted(set(PROVIDERS) - {"curity"}))
+@pytest.mark.parametrize("name", sorted(set(PROVIDERS) - {"curity", "kong-identity"}))
 def test_a_claim_that_names_a_user_names_no_client(name: str) -> None:
     """``sub`` exists everywhere and is a user's in user tokens."""
     assert "sub" not in PROVIDERS[name].claims

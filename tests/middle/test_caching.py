@@ -1,5 +1,7 @@
 """What was kept is given back unchanged or not at all, within its bound, and a change reaches what it is about."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -221,16 +223,38 @@ def caches() -> Caches:
 
 
 def test_a_proof_begun_before_everything_was_forgotten_is_not_kept(caches: Caches) -> None:
-    begun = caches.generation
+    begun = caches.moment
     caches.forget()
     caches.keep_proof(b"late", proof(), begun)
-    assert caches.proofs.get(b"late") is None
-    caches.keep_proof(b"fresh", proof(), caches.generation)
-    assert caches.proofs.get(b"fresh") is not None
+    assert caches.known_proof(b"late") is None
+    caches.keep_proof(b"fresh", proof(), caches.moment)
+    assert caches.known_proof(b"fresh") is not None
+
+
+def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no_other(caches: Caches) -> None:
+    caches.keep_proof(b"its", proof(), caches.moment)
+    caches.keep_proof(b"another's", replace(proof(), client_id="billing"), caches.moment)
+    begun, before = caches.moment, caches.epoch.value
+    of_client, of_other = (caches.client_moment("plain", name) for name in ("orders", "billing"))
+    caches.forget_client("plain", "orders")
+    caches.keep_proof(b"late", proof(), begun)
+    assert [caches.known_proof(name) is not None for name in (b"its", b"another's", b"late")] == [False, True, False]
+    caches.keep_proof(b"fresh", proof(), caches.moment)
+    assert caches.known_proof(b"fresh") is not None
+    assert not caches.epoch.unmoved_since(before, (caches.epoch.client_shard("plain", "orders"),))
+    assert caches.client_moment("plain", "orders") != of_client
+    assert caches.client_moment("plain", "billing") == of_other
+
+
+def test_a_client_is_forgotten_whatever_the_case_of_its_guid(caches: Caches) -> None:
+    name = "3f0c1c9e-aaaa-4000-8000-00000000000b"
+    caches.keep_proof(b"its", replace(proof(), client_id=name), caches.moment)
+    caches.forget_client("plain", name.upper())
+    assert caches.known_proof(b"its") is None
 
 
 def test_forgetting_empties_the_tables_and_moves_the_epoch(caches: Caches) -> None:
-    caches.keep_proof(b"key", proof(), caches.generation)
+    caches.keep_proof(b"key", proof(), caches.moment)
     before = caches.epoch.value
     caches.forget()
     assert (len(caches.proofs), len(caches.replies), len(caches.denials)) == (0, 0, 0)
@@ -253,8 +277,8 @@ def test_keys_of_another_process_are_other_keys(caches: Caches) -> None:
 
 def test_a_flood_of_denials_has_a_bound_of_its_own(caches: Caches) -> None:
     assert caches.denials is not caches.replies
-    caches.keep_proof(b"good", proof(), 0)
+    caches.keep_proof(b"good", proof(), caches.moment)
     for number in range(5000):
         caches.denials.put(key(number), object())  # type: ignore[arg-type]
     assert len(caches.denials) <= 1000
-    assert caches.proofs.get(b"good") is not None
+    assert caches.known_proof(b"good") is not None

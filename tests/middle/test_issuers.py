@@ -42,7 +42,7 @@ async def test_rfc_8414_comes_next(idp: CannedIdp, clock: ManualClock, first: Ht
 
 
 async def test_a_full_discovery_url_is_asked_as_it_is(idp: CannedIdp, clock: ManualClock) -> None:
-    url = f"{ISSUER}/tenant/.well-known/openid-configuration?appid=1"
+    url = f"{ISSUER}/.well-known/openid-configuration?appid=1"
     idp.table = {url: idp.table[DISCOVERY], JWKS: idp.table[JWKS]}
     issuer = issuer_over(idp, clock, IssuerPlace(url))
     with capture_logs() as logs:

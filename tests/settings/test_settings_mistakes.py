@@ -187,7 +187,48 @@ BAD_STRATEGIES = {
     "claim": ("credential_claim: ctx..app", "credential_claim.0", "a dotted path"),
     "no claim": ("credential_claim: []", "credential_claim", "at least 1"),
     "no file": ("ca_file: nowhere.pem", "ca_file", "does not exist"),
-    "not yet": ("introspection_endpoint: https://x", "introspection_endpoint", "does not have it yet"),
+    "http introspection": (
+        "introspection: {client_id: g, client_secret: s}, introspection_endpoint: http://idp.example.com/ask",
+        "introspection_endpoint",
+        "allow_insecure_http: true",
+    ),
+    "http further issuer": ("additional_issuers: http://b.example.com", "additional_issuers.0", "https"),
+    "the issuer again": (
+        "additional_issuers: ['https://b.example.com', 'https://IDP.example.com/']",
+        "additional_issuers.1",
+        "another name",
+    ),
+    "nowhere to ask": (
+        "jwks_uri: https://x/k, token_endpoint: https://x/t, introspection: {client_id: g, client_secret: s}",
+        "introspection_endpoint",
+        "discovery is off",
+    ),
+    "introspection without a secret": (
+        "introspection: {client_id: gateway}",
+        "introspection.client_id",
+        "client_secret_file or client_secret beside it",
+    ),
+    "introspection without a client": (
+        "introspection: {client_secret: canary}",
+        "introspection.client_secret",
+        "client_id beside it",
+    ),
+    "introspection, unknown": (
+        "introspection: {client_id: g, client_secret: s, tll_s: 1}",
+        "introspection.tll_s",
+        "did you mean ttl_s?",
+    ),
+    "introspection, out of bounds": (
+        "introspection: {client_id: g, client_secret: s, ttl_s: 3601}",
+        "introspection.ttl_s",
+        "from 0 to 3600",
+    ),
+    "introspection, a text": ("introspection: canary", "introspection", "a section with keys out of"),
+    "introspection secret": (
+        'introspection: {client_id: g, client_secret: "a\\nb"}',
+        "introspection.client_secret",
+        "printable",
+    ),
 }
 
 

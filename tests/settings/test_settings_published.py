@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import pytest
@@ -24,14 +25,20 @@ def section_in(annotation: Any) -> type[Section] | None:
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
+def entry(name: str, annotation: Any) -> str:
+    """What stands between a field and those of the section within it."""
+    if isinstance(annotation, UnionType) or section_in(annotation) is annotation:
+        return ""
+    return ".*" if name == "strategies" else "[]"
+
+
 def fields(model: type[Section] = Settings, prefix: str = "") -> list[tuple[str, FieldInfo]]:
     found = []
     for name, field in model.model_fields.items():
         found.append((prefix + name, field))
         inner = section_in(field.annotation)
         if inner is not None:
-            entry = "" if inner is field.annotation else ".*" if name == "strategies" else "[]"
-            found += fields(inner, f"{prefix}{name}{entry}.")
+            found += fields(inner, f"{prefix}{name}{entry(name, field.annotation)}.")
     return found
 
 
@@ -48,6 +55,17 @@ def test_the_schema_knows_every_field_and_no_other() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(Settings.model_fields)
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values() if "properties" in part)
+
+
+def test_the_schema_takes_a_strategy_in_konnects_form() -> None:
+    strategy = json_schema()["$defs"]["Strategy"]
+    assert "required" not in strategy
+    assert strategy["anyOf"] == [
+        {"required": ["idp", "issuer"]},
+        {"required": ["konnect_file"]},
+        {"required": ["configs"]},
+    ]
+    assert {"konnect_file", "configs", "dcr_provider_id"} <= set(strategy["properties"])
 
 
 def test_the_schema_offers_choices_patterns_and_defaults_as_they_are_written() -> None:
@@ -94,13 +112,15 @@ def test_the_page_names_no_field_that_is_not_there() -> None:
 
 
 def test_the_files_on_the_page_read_cleanly(tmp_path: Path) -> None:
+    printed = Path(__file__).parent / "konnect" / "azure-auth.json"
+    (tmp_path / printed.name).write_text(printed.read_text())
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert blocks
     for block in blocks:
         data = yaml.safe_load(block)
         # The files of its secrets are not here.
-        data["control"].pop("token_file")
-        data["session"].pop("keys_file")
+        data.get("control", {}).pop("token_file", None)
+        data.get("session", {}).pop("keys_file", None)
         path = tmp_path / "v.yaml"
         path.write_text(yaml.safe_dump(data))
         read(path, {})
@@ -130,6 +150,8 @@ def test_the_default_algorithms_are_all_there_are() -> None:
         ("okta", ("cid",)),
         ("auth0", ("azp", "client_id")),
         ("curity", ("sub", "client_id")),
+        ("keycloak", ("azp", "client_id")),
+        ("kong-identity", ("sub",)),
         ("generic", ("client_id", "azp")),
     ],
 )
@@ -137,5 +159,8 @@ def test_the_claim_that_holds_the_client_id_is_the_providers_own(name: str, clai
     assert PROVIDERS[name].claims == claims
 
 
-def test_no_provider_but_curity_takes_the_subject_for_the_client() -> None:
-    assert [name for name, provider in PROVIDERS.items() if "sub" in provider.claims] == ["curity"]
+def test_only_providers_that_put_it_nowhere_else_have_the_client_in_the_subject() -> None:
+    assert [name for name, provider in PROVIDERS.items() if "sub" in provider.claims] == [
+        "curity",
+        "kong-identity",
+    ]

@@ -235,7 +235,7 @@ def test_nesting_is_bounded(tmp_path: Path) -> None:
 
 def test_many_mistakes_take_linear_time(tmp_path: Path) -> None:
     # Quadratic work over as many entries and names would run into the test's timeout.
-    strategies = "".join(f"  s{n}: {{idp: okta, issuer: 'https://s{n}.example'}}\n" for n in range(2000))
+    strategies = "".join(f"  s{n}: {{idp: generic, issuer: 'https://s{n}.example'}}\n" for n in range(2000))
     entries = "".join(f"  - {{id: a{n}, name: A, strategy: x{n}, client_id: c{n}}}\n" for n in range(10_000))
     found = mistakes(write(tmp_path, f"strategies:\n{strategies}applications:\n{entries}"))
     assert len(found) == 10_000
@@ -266,6 +266,14 @@ def test_settings_built_in_code_are_held_to_the_same_rules() -> None:
         ({"listen": {"control": "0.0.0.0:1"}}, "demands a token"),
         ({"control": {"token_file": "/run/token"}}, "must be given as control.token"),
         ({"session": {"keys_file": "/run/keys"}}, "must be given as session.keys"),
+        (
+            {
+                "strategies": {
+                    "p": strategy | {"introspection": {"client_id": "g", "client_secret_file": "/run/x"}}
+                }
+            },
+            "must be given as client_secret",
+        ),
     ):
         with pytest.raises(ValueError, match=words):
-            Settings.model_validate({"strategies": {"p": strategy}, **bad})
+            Settings.model_validate({"strategies": {"p": strategy}} | bad)

@@ -134,3 +134,70 @@ def test_a_secret_in_the_environment_is_no_secret_in_the_file(tmp_path: Path) ->
     path = write(tmp_path / "v.yaml", STRATEGY, mode=0o644)
     warnings = read(path, {"VALIDATOR__CONTROL__TOKEN": CANARY}).warnings
     assert not [warning for warning in warnings if "chmod" in warning.text]
+
+
+# The client that asks about opaque tokens
+
+INTROSPECTING = """\
+strategies:
+  my-plain:
+    {idp: generic, issuer: 'https://idp.example.com', audience: orders, introspection: {client_id: gateway%s}}
+"""
+
+
+def introspection_secret(settings: Settings) -> str:
+    section = settings.strategies["my-plain"].introspection
+    assert section is not None
+    assert section.client_secret is not None
+    return section.client_secret.get_secret_value()
+
+
+def test_the_introspection_secret_comes_from_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    write(tmp_path / "secret", f"{CANARY}\n")
+    path = write(tmp_path / "v.yaml", INTROSPECTING % ", client_secret_file: secret")
+    settings = read(path, {})
+    assert introspection_secret(settings) == CANARY
+    assert CANARY not in repr(settings) + settings.model_dump_json() + repr(settings.warnings)
+    assert not [warning for warning in settings.warnings if "introspection" in warning.where]
+
+
+@pytest.mark.parametrize("secret", [CANARY, "12345", "[not: yaml", "'quoted"])
+def test_the_introspection_secret_comes_from_the_environment_as_it_stands(tmp_path: Path, secret: str) -> None:
+    path = write(tmp_path / "v.yaml", INTROSPECTING % "")
+    environ = {"VALIDATOR__STRATEGIES__MY_PLAIN__INTROSPECTION__CLIENT_SECRET": secret}
+    assert introspection_secret(read(path, environ)) == secret
+
+
+def test_an_introspection_secret_that_everyone_may_read_is_worth_a_warning(tmp_path: Path) -> None:
+    write(tmp_path / "secret", CANARY, 0o644)
+    path = write(tmp_path / "v.yaml", INTROSPECTING % ", client_secret_file: secret")
+    (found,) = [warning for warning in read(path, {}).warnings if "introspection" in warning.where]
+    assert (found.line, found.where) == (3, "strategies.my-plain.introspection.client_secret_file")
+    path = write(tmp_path / "v.yaml", INTROSPECTING % f", client_secret: {CANARY}", 0o644)
+    (found,) = [warning for warning in read(path, {}).warnings if "introspection" in warning.where]
+    assert (found.line, found.where) == (3, "strategies.my-plain.introspection.client_secret")
+
+
+@pytest.mark.parametrize(
+    ("setting", "content", "words"),
+    [
+        ("client_secret_file: nowhere", CANARY, "does not exist"),
+        (f"client_secret_file: {CANARY}", CANARY, "does not exist"),
+        ("client_secret_file: secret", " \n", "an empty file"),
+        ("client_secret_file: secret", f"{CANARY}\nCANARY", "printable"),
+        (
+            f"client_secret_file: secret, client_secret: {CANARY}",
+            CANARY,
+            "both client_secret and client_secret_file",
+        ),
+    ],
+)
+def test_a_bad_introspection_secret_is_one_mistake_that_does_not_show_it(
+    tmp_path: Path, setting: str, content: str, words: str
+) -> None:
+    write(tmp_path / "secret", content)
+    error = refused(write(tmp_path / "v.yaml", INTROSPECTING % f", {setting}"), {})
+    (found,) = error.mistakes
+    assert found.line == 3
+    assert words in str(found)
+    assert "CANARY" not in str(error) + repr(error.mistakes)

@@ -20,7 +20,7 @@ from validator.core.registry import canonical_client_id
 from validator.model import Application, Origin, Proof, Revocation
 from validator.ports import Clock, Conflict, Epoch
 
-REVOCATION_KINDS = ("client_id", "application_id", "session_id", "jti")
+REVOCATION_KINDS = ("client_id", "application_id", "session_id", "jti", "sessions_of")
 
 # Beyond so many changed places one touch of everything is cheaper than the touches one by one, and a reload
 # that rewrites this much of the file has made most cached replies doubtful anyway.
@@ -44,11 +44,13 @@ def normal_revocation(revocation: Revocation) -> Revocation:
     """The form under which revocations are compared: a client id in its canonical form.
 
     Raises:
-        ValueError: an unknown kind, or a strategy beside anything but a client id.
+        ValueError: an unknown kind, a strategy beside anything but a client's, or none beside its sessions.
     """
     if revocation.kind not in REVOCATION_KINDS:
         raise ValueError(f"unknown kind of revocation {revocation.kind!r}; known: {', '.join(REVOCATION_KINDS)}")
-    if revocation.kind == "client_id":
+    if revocation.kind == "sessions_of" and revocation.strategy is None:
+        raise ValueError("the sessions of a client are those under one strategy: name it")
+    if revocation.kind in {"client_id", "sessions_of"}:
         return replace(revocation, value=canonical_client_id(revocation.value))
     if revocation.strategy is not None:
         raise ValueError("a strategy narrows a client_id alone")
@@ -253,11 +255,17 @@ class MemoryRegistry:
             if proof.session.token_id is not None:
                 keys.append(("jti", None, proof.session.token_id))
         now = self._clock.now()
-        return any(_counts(entries.get(key), now) for key in keys)
+        if any(_counts(entries.get(key), now) for key in keys):
+            return True
+        if proof.session is None:
+            return False
+        ended = entries.get(("sessions_of", proof.strategy, client))
+        # The later of those that were opened at that very moment may be newer than the cutoff: fails closed.
+        return ended is not None and _counts(ended, now) and proof.session.opened_at <= ended.created_at
 
     def merged(self, revocation: Revocation) -> Revocation:
         """What holds once ``revocation`` is added: of two ends the later, so that a second entry for the same
-        thing never shortens the first.
+        thing never shortens the first; and of a client's sessions all that were opened before the later one.
 
         Raises:
             ValueError: see ``normal_revocation``.
@@ -266,6 +274,9 @@ class MemoryRegistry:
         old = self._revocations.get(_key(new))
         if old is None or not _counts(old, self._clock.now()):
             return new
+        if new.kind == "sessions_of":
+            new = replace(new, created_at=max(new.created_at, old.created_at))
+            old = replace(old, created_at=new.created_at)
         if old.expires_at is None or (new.expires_at is not None and new.expires_at <= old.expires_at):
             return old
         return new
@@ -286,6 +297,11 @@ class MemoryRegistry:
             return False
         self._touch_revoked(entry)
         return _counts(entry, self._clock.now())
+
+    def revocation(self, revocation: Revocation) -> Revocation | None:
+        """The entry for the same thing, if it counts now."""
+        entry = self._revocations.get(_key(normal_revocation(revocation)))
+        return entry if _counts(entry, self._clock.now()) else None
 
     def revocations(self, *, limit: int = 1000) -> Sequence[Revocation]:
         """Those that count now, the newest first."""
@@ -312,7 +328,7 @@ class MemoryRegistry:
             self._epoch.touch_client(strategy, client)
 
     def _touch_revoked(self, entry: Revocation) -> None:
-        if entry.kind == "client_id":
+        if entry.kind in {"client_id", "sessions_of"}:
             names = self._strategies if entry.strategy is None else {entry.strategy}
             self._touch((name, entry.value) for name in names)
         elif entry.kind == "application_id":

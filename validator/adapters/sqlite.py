@@ -160,13 +160,13 @@ class SqliteRegistry:
             where = " by an application of the configuration file" if holder.origin is Origin.FILE else ""
             raise Conflict(f"the id {application.id!r} is taken{where}")
         self._memory.check_free(application)
-        await self._commit(_save(application))
+        await self._commit(save(application))
         self._memory.apply(application)
 
     async def _replace(self, application: Application) -> None:
         self._stored(application.id)
         self._memory.check_free(application)
-        await self._commit(_save(application))
+        await self._commit(save(application))
         self._memory.apply(application)
 
     async def _delete(self, application_id: str) -> None:
@@ -184,14 +184,13 @@ class SqliteRegistry:
         elif registrations.pop(service, None) is None:
             raise NotFound(f"application {application_id!r} has no registration for the service {service!r}")
         new = replace(old, registrations=registrations)
-        await self._commit(_save(new))
+        await self._commit(save(new))
         self._memory.apply(new)
         return new
 
     async def _revoke(self, revocation: Revocation) -> None:
         entry = self._memory.merged(revocation)
-        row = (entry.kind, entry.strategy or "", entry.value, entry.created_at, entry.expires_at)
-        await self._commit([(_UPSERT_REVOCATION, row)])
+        await self._commit([save_revocation(entry)])
         self._memory.revoke(entry)
 
     async def _unrevoke(self, revocation: Revocation) -> bool:
@@ -270,7 +269,14 @@ def _stored_form(application: Application) -> Application:
     return replace(application, origin=Origin.API, registrations=dict(application.registrations))
 
 
-def _save(application: Application) -> Sequence[tuple[str, tuple[object, ...]]]:
+def save_revocation(entry: Revocation) -> tuple[str, tuple[object, ...]]:
+    """The statement that writes an entry down, with what stands for its marks."""
+    row = (entry.kind, entry.strategy or "", entry.value, entry.created_at, entry.expires_at)
+    return _UPSERT_REVOCATION, row
+
+
+def save(application: Application) -> Sequence[tuple[str, tuple[object, ...]]]:
+    """The statements that write an application down whole, each with what stands for its marks."""
     row = (
         application.id,
         application.name,

@@ -10,10 +10,35 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 _APPLICATION_ID = 0x4B435652  # "KCVR" in the file's header: tells our file from any other program's
 _BUSY_TIMEOUT_S = 2.0  # a backup may hold the lock for a moment; a caller should not wait for it much longer
 
+_REVOCATIONS = (
+    """
+    CREATE TABLE revocations (
+        kind TEXT NOT NULL CHECK (kind IN ('client_id', 'application_id', 'session_id', 'jti', 'sessions_of')),
+        strategy TEXT NOT NULL,  -- '' is every strategy
+        value TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        expires_at REAL,
+        PRIMARY KEY (kind, strategy, value)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX revocations_by_end ON revocations (expires_at) WHERE expires_at IS NOT NULL",
+)
+_REGISTERED_CLIENTS = """
+    CREATE TABLE registered_clients (
+        strategy TEXT NOT NULL,
+        client_key TEXT NOT NULL,  -- the form under which client ids are compared
+        client_id TEXT NOT NULL,
+        application_id TEXT NOT NULL,
+        sealed TEXT NOT NULL,  -- how the client is managed at the identity provider; '' once it is deleted
+        adopted INTEGER NOT NULL CHECK (adopted IN (0, 1)),  -- whether application_id is Konnect's own
+        deleted_at REAL,
+        PRIMARY KEY (strategy, client_key)
+    ) STRICT, WITHOUT ROWID
+    """
 _TABLES = (
     """
     CREATE TABLE applications (
@@ -34,18 +59,20 @@ _TABLES = (
         PRIMARY KEY (application_id, service)
     ) STRICT, WITHOUT ROWID
     """,
-    """
-    CREATE TABLE revocations (
-        kind TEXT NOT NULL CHECK (kind IN ('client_id', 'application_id', 'session_id', 'jti')),
-        strategy TEXT NOT NULL,  -- '' is every strategy
-        value TEXT NOT NULL,
-        created_at REAL NOT NULL,
-        expires_at REAL,
-        PRIMARY KEY (kind, strategy, value)
-    ) STRICT, WITHOUT ROWID
-    """,
-    "CREATE INDEX revocations_by_end ON revocations (expires_at) WHERE expires_at IS NOT NULL",
+    *_REVOCATIONS,
+    _REGISTERED_CLIENTS,
 )
+# From each version to the next, all steps in one transaction.
+_UPGRADES = {
+    1: (
+        "ALTER TABLE revocations RENAME TO revocations_of_1",
+        "DROP INDEX revocations_by_end",
+        *_REVOCATIONS,
+        "INSERT INTO revocations SELECT kind, strategy, value, created_at, expires_at FROM revocations_of_1",
+        "DROP TABLE revocations_of_1",
+        _REGISTERED_CLIENTS,
+    ),
+}
 
 
 class StoreError(Exception):
@@ -166,9 +193,12 @@ def _recognise(connection: sqlite3.Connection, path: Path | None) -> None:
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
-    _, _, tables = _header(connection)
-    if not tables:
-        for statement in _TABLES:
+    found, _, tables = _header(connection)
+    statements = [] if tables else list(_TABLES)
+    for version in range(found, VERSION) if tables else ():
+        statements += _UPGRADES[version]
+    if statements:
+        for statement in statements:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")

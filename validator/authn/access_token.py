@@ -1,4 +1,4 @@
-"""A JWT access token against an issuer's keys.
+"""A JWT access token against the keys of the issuer that it names.
 
 Law of this file: the order of the checks. What is cheap and can only refuse comes first, so that foreign,
 stale and broken tokens cost no signature and cause no fetch; nothing is concluded before the signature holds.
@@ -7,104 +7,111 @@ stale and broken tokens cost no signature and cause no fetch; nothing is conclud
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from validator.core import claims, jws
-from validator.core.claims import Expectations, Principal
+from validator.authn.trusted import Expected, TokenRules, TrustedIssuers
+from validator.core import claims, entra, jws
+from validator.core.claims import Principal
 from validator.core.jwks import VerificationKey
-from validator.issuers import Issuer
+from validator.core.telling import Step, Tell, nobody
+from validator.errors import Denied
+from validator.model import Reason
 from validator.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRules:
-    """What a strategy demands of a token, but for the issuer's name, which discovery tells."""
-
-    algorithms: frozenset[str]
-    audiences: frozenset[str]
-    client_claims: tuple[tuple[str, ...], ...]
-    token_types: frozenset[str]
-    required_scopes: frozenset[str] = frozenset()
-    scope_claims: tuple[str, ...] = ("scope", "scp")
-    leeway_s: float = 0.0
-    max_bytes: int = 16384
-
-
-@dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """Whom a genuine token speaks for, and the thumbprint of the key that says so."""
+    """Whom a genuine token speaks for, and the key that says so."""
 
     principal: Principal
     key_id: str
 
 
 class AccessTokens:
-    """Verifies access tokens of one issuer under one strategy's rules.
+    """Verifies access tokens under one strategy's rules.
 
     Args:
         verifications: told of every signature that is checked, for a metric.
+        tell: told of every check that a token has passed.
     """
 
     def __init__(
-        self, issuer: Issuer, rules: TokenRules, clock: Clock, *, verifications: Callable[[], None] = lambda: None
+        self,
+        issuers: TrustedIssuers,
+        rules: TokenRules,
+        clock: Clock,
+        *,
+        verifications: Callable[[], None] = lambda: None,
+        tell: Tell = nobody,
     ) -> None:
-        self._issuer = issuer
+        self._issuers = issuers
         self._rules = rules
         self._clock = clock
-        self._expected: Expectations | None = None
         self._verifications = verifications
+        self._tell = tell
+
+    @property
+    def issuers(self) -> TrustedIssuers:
+        """Whose tokens these are."""
+        return self._issuers
 
     def verify_now(self, token: bytes, now: float) -> VerifiedToken | None:
         """The token's principal, or ``None`` where the issuer must be asked first.
 
         Raises:
-            Denied, Unavailable: as ``jws``, ``claims`` and ``Issuer.key`` say.
+            Denied, Unavailable: as ``jws``, ``claims``, ``entra`` and ``Issuer.key`` say.
         """
         parsed = self._parsed(token)
-        expected = self._expectations()
+        expected = self._issuers.find(parsed.payload)
         if expected is None:
             return None
-        claims.screen(parsed.payload, expected, now)
-        key = self._issuer.key(parsed.kid, parsed.alg)
+        self._screen(parsed, expected, now)
+        key = expected.issuer.key(parsed.kid, parsed.alg)
         return None if key is None else self._conclude(parsed, key, expected, now)
 
     async def verify(self, token: bytes) -> VerifiedToken:
         """The same, asking the issuer where that is needed."""
         parsed = self._parsed(token)
-        await self._issuer.known()
-        expected = self._expectations()
-        assert expected is not None  # noqa: S101 - known() has returned, so the name is there
-        claims.screen(parsed.payload, expected, self._clock.now())
-        key = await self._issuer.fetch_key(parsed.kid, parsed.alg)
+        expected = await self._issuers.ask(parsed.payload)
+        self._screen(parsed, expected, self._clock.now())
+        key = await expected.issuer.fetch_key(parsed.kid, parsed.alg)
         return self._conclude(parsed, key, expected, self._clock.now())
+
+    async def verified_statement(self, token: bytes) -> tuple[jws.Jws, Expected, str]:
+        """A signed statement of one of the issuers that is no access token, its issuer and the key that signed it;
+        what it says is not judged here."""
+        parsed = jws.parse(token, max_bytes=self._rules.max_bytes)
+        jws.check_algorithm(parsed, self._rules.algorithms)
+        expected = await self._issuers.ask(parsed.payload)
+        key = await expected.issuer.fetch_key(parsed.kid, parsed.alg)
+        self._verifications()
+        jws.verify(parsed, key.key)
+        return parsed, expected, self._issuers.key_id(expected, key.thumbprint)
 
     def still_holds(self, key_id: str) -> bool:
         """Whether the key that verified a token is still published."""
-        return self._issuer.holds(key_id)
+        return self._issuers.holds(key_id)
 
     def _parsed(self, token: bytes) -> jws.Jws:
-        parsed = jws.parse(token, max_bytes=self._rules.max_bytes)
-        jws.check_algorithm(parsed, self._rules.algorithms)
+        rules = self._rules
+        if rules.opaque_because and jws.looks_opaque(token):
+            raise Denied(Reason.TOKEN_MALFORMED, f"an opaque token: {rules.opaque_because}")
+        parsed = jws.parse(token, max_bytes=rules.max_bytes)
+        self._tell(Step.PARSED, parsed)
+        if rules.graph_instead is not None:
+            entra.refuse_graph(parsed, rules.graph_instead)
+            self._tell(Step.NOT_FOR_GRAPH, None)
+        jws.check_algorithm(parsed, rules.algorithms)
+        self._tell(Step.ALGORITHM, None)
         return parsed
 
-    def _conclude(
-        self, parsed: jws.Jws, key: VerificationKey, expected: Expectations, now: float
-    ) -> VerifiedToken:
+    def _screen(self, parsed: jws.Jws, expected: Expected, now: float) -> None:
+        self._tell(Step.ISSUER, expected)
+        claims.screen(parsed.payload, expected.token, now)
+        self._tell(Step.SCREENED, None)
+
+    def _conclude(self, parsed: jws.Jws, key: VerificationKey, expected: Expected, now: float) -> VerifiedToken:
+        self._tell(Step.KEY, key)
         self._verifications()
         jws.verify(parsed, key.key)
-        return VerifiedToken(claims.judge(parsed, expected, now), key.thumbprint)
-
-    def _expectations(self) -> Expectations | None:
-        metadata = self._issuer.metadata
-        if metadata is None:
-            return None
-        if self._expected is None or self._expected.issuer != metadata.issuer:
-            rules = self._rules
-            self._expected = Expectations(
-                issuer=metadata.issuer,
-                audiences=rules.audiences,
-                client_claims=rules.client_claims,
-                token_types=rules.token_types,
-                required_scopes=rules.required_scopes,
-                scope_claims=rules.scope_claims,
-                leeway_s=rules.leeway_s,
-            )
-        return self._expected
+        self._tell(Step.SIGNATURE, None)
+        principal = claims.judge(parsed, expected.token, now, self._tell)
+        return VerifiedToken(principal, self._issuers.key_id(expected, key.thumbprint))

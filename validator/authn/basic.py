@@ -5,17 +5,20 @@ Law of this file: an outage says nothing about a pair and is never kept; a refus
 what the identity provider mints must, where it can be read, name the client that asked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from cachetools import TTLCache
 
 from validator.authn.access_token import AccessTokens
+from validator.authn.introspection import Introspection
 from validator.authn.throttle import Throttle
-from validator.core.claims import Principal
+from validator.core.entra import graph_client
 from validator.core.jws import looks_like_jwt
 from validator.core.oauth import GrantOptions, MintedToken, grant_request, read_grant_reply
 from validator.core.registry import canonical_client_id
+from validator.core.telling import Step, Tell, nobody
 from validator.errors import Denied, Unavailable
 from validator.issuers import Issuer
 from validator.model import ClientCredentials, Credential, Method, Proof, Reason
@@ -25,50 +28,101 @@ _MAX_REFUSALS = 10_000
 _MAX_PROVEN = 100_000
 _PROVEN_S = 86400.0
 # Of a token that was minted a moment ago these say that clocks differ or keys have not arrived, not who asked.
-_OURS = frozenset({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_EXPIRED, Reason.KEY_UNKNOWN})
+_OURS = frozenset({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_EXPIRED, Reason.TOKEN_INACTIVE, Reason.KEY_UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class BasicRules:
-    """How long to believe, in seconds: a proved pair at most, and a refused one."""
+    """What is believed, and for how long.
+
+    Attributes:
+        proof_ttl_s: seconds for which a proved pair is believed at most.
+        negative_ttl_s: seconds for which a refused one stays refused.
+        trust_token_response: whether a token for Microsoft Graph, which only Graph can verify, proves the pair:
+            the token endpoint handed it out over TLS to whoever knew the secret.
+        required_scopes: what an opaque minted token must have been granted.
+        required_claims: names of claims that a minted token must be read for.
+    """
 
     proof_ttl_s: float
     negative_ttl_s: float
+    trust_token_response: bool = False
+    required_scopes: frozenset[str] = frozenset()
+    required_claims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An issuer that mints tokens for a strategy's clients, and how it is asked."""
+
+    issuer: Issuer
+    http: HttpClient
+    options: GrantOptions
+
+
+class Basis(StrEnum):
+    """Why a minted token counts."""
+
+    VERIFIED = "verified"
+    INTROSPECTED = "introspected"
+    GRAPH = "graph"
+    OPAQUE = "opaque"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which token endpoint is asked, and how."""
+
+    endpoint: str
+    options: GrantOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Minted:
+    """What is known of a token that was minted: nothing but what the reply says where it cannot be read."""
+
+    basis: Basis
+    client_id: str | None = None
+    expires_at: float | None = None
+    token_id: str | None = None
 
 
 class BasicAuthenticator:
     """``ports.Authenticator`` for ``ClientCredentials``.
 
     Args:
+        grants: in order of preference; the first whose issuer exists is asked.
+        introspection: asked about opaque tokens that were minted; ``None``: the reply alone counts.
         digest: a keyed digest of a pair, another one after everything was forgotten; the pair itself is kept
             nowhere.
         registered: whether an application has this client id under this strategy.
+        tell: told of what was asked, what came, and why it counts.
     """
 
     def __init__(
         self,
         strategy: str,
         *,
-        issuer: Issuer,
-        http: HttpClient,
+        grants: Sequence[Grant],
         tokens: AccessTokens,
-        options: GrantOptions,
+        introspection: Introspection | None = None,
         rules: BasicRules,
         throttle: Throttle,
         clock: Clock,
         digest: Callable[[ClientCredentials], bytes],
         registered: Callable[[str], bool],
+        tell: Tell = nobody,
     ) -> None:
         self._strategy = strategy
-        self._issuer = issuer
-        self._http = http
+        self._grants = tuple(grants)
         self._tokens = tokens
-        self._options = options
+        self._introspection = introspection
         self._rules = rules
         self._throttle = throttle
         self._clock = clock
         self._digest = digest
         self._registered = registered
+        self._tell = tell
         self._refused: TTLCache[bytes, tuple[Reason, float]] = TTLCache(
             _MAX_REFUSALS, rules.negative_ttl_s, timer=clock.monotonic
         )
@@ -100,21 +154,19 @@ class BasicAuthenticator:
 
     async def _ask(self, pair: ClientCredentials) -> Proof:
         digest = self._digest(pair)  # before anything is awaited: it changes when everything is forgotten
-        endpoint = (await self._issuer.known()).token_endpoint
-        if endpoint is None:
-            raise Unavailable(
-                Reason.IDP_UNAVAILABLE, "the discovery document names no token_endpoint; configure token_endpoint"
-            )
+        grant, endpoint = await self._grant()
         registered = self._registered(pair.client_id)
         guess = self._proven.pop(digest, None) is None
         with self._throttle.attempt(self._strategy, pair.client_id, registered=registered, guess=guess) as attempt:
             answered = False
             try:
-                reply = await self._http.send(grant_request(endpoint, pair, self._options))
+                self._tell(Step.GRANT, Asked(endpoint, grant.options))
+                reply = await grant.http.send(grant_request(endpoint, pair, grant.options))
                 answered = True
-                minted = read_grant_reply(reply)
+                minted = read_grant_reply(reply, grant.options)
+                self._tell(Step.MINTED, minted)
                 self._proven[digest] = True
-                return await self._proof(pair, minted)
+                return await self._proof(pair, minted, grant)
             except Unavailable:
                 if not guess:
                     self._proven[digest] = True
@@ -129,37 +181,84 @@ class BasicAuthenticator:
                     self._refused[digest] = (denied.reason, until)
                 raise
 
-    async def _minted_for(self, token: bytes) -> Principal:
+    async def _grant(self) -> tuple[Grant, str]:
+        """Who is asked, and where."""
+        for grant in self._grants:
+            if grant.issuer.absent and grant is not self._grants[-1]:
+                continue
+            try:
+                endpoint = (await grant.issuer.known()).token_endpoint
+            except Unavailable:
+                if grant.issuer.absent and grant is not self._grants[-1]:
+                    continue
+                raise
+            if endpoint is not None:
+                return grant, endpoint
+            break
+        raise Unavailable(
+            Reason.IDP_UNAVAILABLE, "the discovery document names no token_endpoint; configure token_endpoint"
+        )
+
+    async def _read(self, pair: ClientCredentials, minted: MintedToken, grant: Grant) -> _Minted:
+        """What can be known of the minted token.
+
+        Raises:
+            Denied, Unavailable: it is not what the strategy accepts.
+        """
+        token = minted.access_token.encode("utf-8", "replace")
+        asked = self._introspection
+        if asked is None and not looks_like_jwt(token):
+            granted = minted.scopes if minted.scopes is not None else grant.options.asked_scopes
+            if missing := self._rules.required_scopes - granted:
+                raise Denied(Reason.SCOPE_MISSING, f"the client was not granted {', '.join(sorted(missing))}")
+            if claims := ", ".join(self._rules.required_claims):
+                raise Denied(
+                    Reason.CLAIM_MISSING, f"the minted token is opaque, and {claims} cannot be read in it"
+                )
+            return _Minted(Basis.OPAQUE)
         try:
-            return (await self._tokens.verify(token)).principal
+            if asked is not None and asked.answers_for(token):
+                principal, basis = (await asked.inspect(token)).principal, Basis.INTROSPECTED
+            else:
+                principal, basis = (await self._tokens.verify(token)).principal, Basis.VERIFIED
         except Denied as denied:
+            if denied.reason is Reason.TOKEN_FOR_GRAPH:
+                return self._graph(pair, token, denied)
             if denied.reason in _OURS:
                 raise Unavailable(
                     Reason.IDP_UNAVAILABLE,
                     f"the pair is right, but the token minted for it cannot be judged: {denied}",
                 ) from None
             raise
+        return _Minted(basis, principal.client_id, principal.expires_at, principal.token_id)
 
-    async def _proof(self, pair: ClientCredentials, minted: MintedToken) -> Proof:
-        now = self._clock.now()
-        token_ends = now + self._rules.proof_ttl_s if minted.lifetime_s is None else now + minted.lifetime_s
-        token_id: str | None = None
-        token = minted.access_token.encode("utf-8", "replace")
-        if looks_like_jwt(token):
-            principal = await self._minted_for(token)
-            if canonical_client_id(principal.client_id) != canonical_client_id(pair.client_id):
-                raise Denied(
-                    Reason.CREDENTIALS_REJECTED, "the token that the identity provider minted names another client"
-                )
-            if minted.lifetime_s is None:
-                token_ends = principal.expires_at
-            token_ends = min(token_ends, principal.expires_at)
-            token_id = principal.token_id
+    def _graph(self, pair: ClientCredentials, token: bytes, denied: Denied) -> _Minted:
+        rules = self._rules
+        if not rules.trust_token_response or rules.required_scopes or rules.required_claims:
+            raise Denied(
+                denied.reason, f"{denied.detail}; the strategy's scopes ask for it, see trust_token_response"
+            )
+        return _Minted(Basis.GRAPH, client_id=graph_client(token) or pair.client_id)
+
+    async def _proof(self, pair: ClientCredentials, reply: MintedToken, grant: Grant) -> Proof:
+        now = self._clock.now()  # of the reply, from which expires_in counts
+        minted = await self._read(pair, reply, grant)
+        self._tell(Step.MINTED_COUNTS, minted.basis)
+        if minted.client_id is not None and (
+            canonical_client_id(minted.client_id) != canonical_client_id(pair.client_id)
+        ):
+            raise Denied(
+                Reason.CREDENTIALS_REJECTED, "the token that the identity provider minted names another client"
+            )
+        ends = [now + reply.lifetime_s] if reply.lifetime_s is not None else []
+        if minted.expires_at is not None and minted.expires_at != float("inf"):
+            ends.append(minted.expires_at)
+        ends_at = min(ends, default=now + self._rules.proof_ttl_s)
         return Proof(
             strategy=self._strategy,
             method=Method.CLIENT_CREDENTIALS,
             client_id=pair.client_id,
-            good_until=min(token_ends, now + self._rules.proof_ttl_s),
-            ends_at=token_ends,
-            token_id=token_id,
+            good_until=min(ends_at, now + self._rules.proof_ttl_s),
+            ends_at=ends_at,
+            token_id=minted.token_id,
         )

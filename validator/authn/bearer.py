@@ -1,36 +1,62 @@
 """Bearer tokens (RFC 6750): whom a token presented by a caller speaks for."""
 
 from validator.authn.access_token import AccessTokens, VerifiedToken
+from validator.authn.introspection import Introspection
+from validator.core.claims import Principal
 from validator.model import BearerToken, Credential, Method, Proof
 
 
 class BearerAuthenticator:
-    """``ports.Authenticator`` for ``BearerToken``."""
+    """``ports.Authenticator`` for ``BearerToken``.
 
-    def __init__(self, strategy: str, tokens: AccessTokens) -> None:
+    Args:
+        introspection: asked about tokens that are not read here; ``None``: those are refused.
+    """
+
+    def __init__(self, strategy: str, tokens: AccessTokens, *, introspection: Introspection | None = None) -> None:
         self._strategy = strategy
         self._tokens = tokens
+        self._introspection = introspection
+
+    @property
+    def tokens(self) -> AccessTokens:
+        """Who reads tokens."""
+        return self._tokens
 
     def prove_now(self, credential: Credential, now: float) -> Proof | None:
         assert isinstance(credential, BearerToken)  # noqa: S101 - the pipeline dispatches by type
+        if self._asked_about(credential.token) is not None:
+            return None
         verified = self._tokens.verify_now(credential.token, now)
-        return None if verified is None else self._proof(verified)
+        return None if verified is None else self._verified(verified)
 
     async def prove(self, credential: Credential) -> Proof:
         assert isinstance(credential, BearerToken)  # noqa: S101 - as above
-        return self._proof(await self._tokens.verify(credential.token))
+        introspection = self._asked_about(credential.token)
+        if introspection is None:
+            return self._verified(await self._tokens.verify(credential.token))
+        found = await introspection.inspect(credential.token)
+        return self._proof(found.principal, found.good_until, found.good_until, found.key_id)
 
     def still_holds(self, proof: Proof) -> bool:
-        return proof.key_id is not None and self._tokens.still_holds(proof.key_id)
+        return proof.key_id is None or self._tokens.still_holds(proof.key_id)
 
-    def _proof(self, verified: VerifiedToken) -> Proof:
-        principal = verified.principal
+    def _asked_about(self, token: bytes) -> Introspection | None:
+        """Who is asked about this token; ``None``: it is read."""
+        introspection = self._introspection
+        return introspection if introspection is not None and introspection.answers_for(token) else None
+
+    def _verified(self, verified: VerifiedToken) -> Proof:
+        ends_at = verified.principal.expires_at
+        return self._proof(verified.principal, ends_at, ends_at, verified.key_id)
+
+    def _proof(self, principal: Principal, good_until: float, ends_at: float, key_id: str | None) -> Proof:
         return Proof(
             strategy=self._strategy,
             method=Method.BEARER,
             client_id=principal.client_id,
-            good_until=principal.expires_at,
-            ends_at=principal.expires_at,
+            good_until=good_until,
+            ends_at=ends_at,
             token_id=principal.token_id,
-            key_id=verified.key_id,
+            key_id=key_id,
         )

@@ -4,22 +4,17 @@ Law of this file: everything that decides whether a token's claims entitle anyon
 section 4.1, RFC 9068 section 4, RFC 8725). Whether the token is genuine is decided elsewhere; both must hold.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from validator.core import entra, kinds
 from validator.core.jws import Jws
+from validator.core.telling import Step, Tell, nobody
 from validator.errors import Denied
 from validator.model import Reason
 
-# Claims that OpenID Connect Core puts into ID tokens alone (sections 2, 3.1.3.6, 3.3.2.11).
-_ID_TOKEN_CLAIMS = ("at_hash", "c_hash", "s_hash")
-# What Keycloak writes into its `typ` claim for tokens that are not access tokens.
-_OTHER_TOKEN_CLAIM = ("ID", "Refresh", "Offline", "Logout")
-# What access tokens have and ID tokens do not; azpacr is Entra's, whose app-only tokens have no scope.
-_ACCESS_TOKEN_CLAIMS = frozenset({"scope", "scp", "client_id", "azpacr"})
-# How the user proved to be who they are, and who that is (OpenID Connect Core sections 2 and 5.1).
-_USER_CLAIMS = frozenset({"auth_time", "acr", "amr", "email", "email_verified"})
+_SUBJECT = ("sub",)
 _MAX_CLIENT_ID_CHARS = 256
 _ISSUED_AHEAD_S = 60.0
 
@@ -34,6 +29,11 @@ class Expectations:
         client_claims: where the client id may stand, in order; each a path into nested claims.
         token_types: accepted ``typ`` in lower case, without ``application/``.
         leeway_s: seconds by which clocks may differ.
+        required_claims: what a token must say of itself, by claim.
+        usual_claims: what it must not contradict, where that is all that can be asked.
+        version: Entra's ``ver``, to which the issuer is bound; ``None``: there is no such thing.
+        people: whether people sign in at the issuer, so that a ``sub`` may be one.
+        user_scopes: whether client credentials may come by the scope ``openid``.
     """
 
     issuer: str
@@ -43,6 +43,11 @@ class Expectations:
     required_scopes: frozenset[str] = frozenset()
     scope_claims: tuple[str, ...] = ("scope", "scp")
     leeway_s: float = 0.0
+    required_claims: Mapping[str, str] = field(default_factory=dict)
+    usual_claims: Mapping[str, str] = field(default_factory=dict)
+    version: entra.TokenVersion | None = None
+    people: bool = False
+    user_scopes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,10 @@ def screen(payload: Mapping[str, Any], expected: Expectations, now: float) -> No
     Raises:
         Denied: ``token_malformed``, ``issuer_mismatch``, ``claim_missing`` or ``token_expired``.
     """
-    issuer = payload.get("iss")
-    if issuer != expected.issuer:
-        shown = repr(issuer[:100]) if isinstance(issuer, str) else "missing or no string"
-        raise Denied(Reason.ISSUER_MISMATCH, f"iss is {shown}, not {expected.issuer!r}")
+    if payload.get("iss") != expected.issuer:
+        raise wrong_issuer(payload, [expected.issuer])
+    if expected.version is not None:
+        entra.check_version(payload, expected.version, expected.issuer)
     expires_at = _numeric_date(payload, "exp")
     if expires_at is None:
         raise Denied(Reason.CLAIM_MISSING, "the token has no exp; a token without an end is not accepted")
@@ -71,7 +76,14 @@ def screen(payload: Mapping[str, Any], expected: Expectations, now: float) -> No
         raise Denied(Reason.TOKEN_EXPIRED, f"exp was {now - expires_at:.0f} s ago")
 
 
-def judge(jws: Jws, expected: Expectations, now: float) -> Principal:
+def wrong_issuer(payload: Mapping[str, Any], trusted: Sequence[str]) -> Denied:
+    """The refusal of a token that none of the trusted issuers has issued, by its own word."""
+    issuer = payload.get("iss")
+    shown = repr(issuer[:100]) if isinstance(issuer, str) else "missing or no string"
+    return Denied(Reason.ISSUER_MISMATCH, f"iss is {shown}, not {' or '.join(map(repr, trusted))}")
+
+
+def judge(jws: Jws, expected: Expectations, now: float, tell: Tell = nobody) -> Principal:
     """Whom the token speaks for, at ``now``.
 
     Raises:
@@ -80,8 +92,49 @@ def judge(jws: Jws, expected: Expectations, now: float) -> Principal:
     """
     payload = jws.payload
     _check_type(jws, expected)
+    tell(Step.TYPE, None)
     screen(payload, expected, now)
-    # RFC 7519 forbids use before nbf; iat is a mark of age, and an issuer's clock may run ahead of ours a little.
+    _check_begun(payload, expected, now)
+    tell(Step.BEGUN, None)
+    _check_audience(payload, expected.audiences)
+    tell(Step.AUDIENCE, None)
+    _check_required(payload, expected.required_claims)
+    tell(Step.REQUIRED_CLAIMS, None)
+    client_id = _client_id(payload, expected)
+    tell(Step.CLIENT_ID, client_id)
+    kinds.check_access_token(jws, client_id, expected.audiences)
+    tell(Step.NOT_ID_TOKEN, None)
+    _check_rights(payload, expected)
+    tell(Step.SCOPES, None)
+    return Principal(client_id, float(payload["exp"]) + expected.leeway_s, _token_id(payload))
+
+
+def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: float) -> Principal:
+    """Whom a token speaks for that its issuer calls active (RFC 7662 section 2.2). Most members are optional
+    there; those that are given must be right. ``expires_at`` is infinite where the answer names no end.
+
+    Raises:
+        Denied: as ``judge``, but for a missing ``iss`` or ``exp``.
+    """
+    payload = {name: value for name, value in payload.items() if value is not None}
+    if payload.get("iss", expected.issuer) != expected.issuer:
+        raise wrong_issuer(payload, [expected.issuer])
+    expires_at = _numeric_date(payload, "exp")
+    if expires_at is not None and now >= expires_at + expected.leeway_s:
+        raise Denied(Reason.TOKEN_EXPIRED, f"exp was {now - expires_at:.0f} s ago")
+    _check_begun(payload, expected, now)
+    _check_audience(payload, expected.audiences)
+    _check_required({**expected.usual_claims, **payload}, expected.usual_claims)
+    _check_required(payload, expected.required_claims)
+    client_id = _client_id(payload, expected)
+    kinds.check_introspected(payload, client_id)
+    _check_rights(payload, expected)
+    ends = float("inf") if expires_at is None else expires_at + expected.leeway_s
+    return Principal(client_id, ends, _token_id(payload))
+
+
+def _check_begun(payload: Mapping[str, Any], expected: Expectations, now: float) -> None:
+    """RFC 7519 forbids use before nbf; iat is a mark of age, and an issuer's clock may run ahead of ours."""
     for name, tolerance in (("nbf", expected.leeway_s), ("iat", max(expected.leeway_s, _ISSUED_AHEAD_S))):
         moment = _numeric_date(payload, name)
         if moment is not None and moment > now + tolerance:
@@ -91,17 +144,30 @@ def judge(jws: Jws, expected: Expectations, now: float) -> Principal:
                 f"{name} is {ahead:.0f} s ahead; see leeway_s",
                 retry_after_s=ahead - tolerance,
             )
-    _check_audience(payload, expected.audiences)
-    client_id = _client_id(payload, expected.client_claims)
-    _check_not_id_token(jws, client_id, expected.audiences)
-    _check_not_bound(payload)
+
+
+def _check_required(payload: Mapping[str, Any], required: Mapping[str, str]) -> None:
+    for name, value in required.items():
+        found = payload.get(name)
+        if found is None:
+            raise Denied(Reason.CLAIM_MISSING, f"the claim {name} is not there; it must be {value!r}")
+        if found != value:
+            shown = repr(found[:50]) if isinstance(found, str) else "no string"
+            raise Denied(Reason.TOKEN_TYPE_WRONG, f"the claim {name} is {shown}, not {value!r}")
+
+
+def _check_rights(payload: Mapping[str, Any], expected: Expectations) -> None:
+    kinds.check_not_bound(payload)
     missing = expected.required_scopes - _scopes(payload, expected.scope_claims)
     if missing:
         raise Denied(Reason.SCOPE_MISSING, f"the token lacks the scopes {', '.join(sorted(missing))}")
+
+
+def _token_id(payload: Mapping[str, Any]) -> str | None:
     token_id = payload.get("jti")
     if token_id is not None and not isinstance(token_id, str):
         raise Denied(Reason.TOKEN_MALFORMED, "jti is not a string")
-    return Principal(client_id, float(payload["exp"]) + expected.leeway_s, token_id)
+    return token_id
 
 
 def _numeric_date(payload: Mapping[str, Any], name: str) -> float | None:
@@ -137,43 +203,10 @@ def _check_audience(payload: Mapping[str, Any], audiences: frozenset[str]) -> No
         )
 
 
-def _check_not_id_token(jws: Jws, client_id: str, audiences: frozenset[str]) -> None:
-    """An ID token tells a client who its user is; it is never an access token (RFC 9068 section 5). One that is
-    for a configured audience other than the client itself is for an API."""
-    payload = jws.payload
-    if (jws.typ or "").lower().removeprefix("application/") == "at+jwt":
-        return
-    kind = payload.get("typ")
-    marks = [name for name in _ID_TOKEN_CLAIMS if name in payload]
-    if kind in _OTHER_TOKEN_CLAIM or payload.get("token_use") == "id" or payload.get("purpose") == "id":
-        marks.append("its own word")
-    if "nonce" in payload and kind != "Bearer":
-        marks.append("nonce")
-    if "azp" in payload and kind != "Bearer" and not _ACCESS_TOKEN_CLAIMS & payload.keys():
-        aud = payload.get("aud")
-        values = {aud} if isinstance(aud, str) else set(aud or ())
-        if client_id in values and not (audiences & values) - {client_id}:
-            marks.append("aud is the client itself")
-        marks += sorted(_USER_CLAIMS & payload.keys())
-    if marks:
-        raise Denied(Reason.TOKEN_TYPE_WRONG, f"an ID token, by {', '.join(marks)}; send the access token")
-
-
-def _check_not_bound(payload: Mapping[str, Any]) -> None:
-    """A token bound to its holder's key (RFC 7800) proves nothing in other hands, and we are shown no key: RFC
-    9449 section 7.2 forbids to take it for a bearer token."""
-    confirmation = payload.get("cnf")
-    if confirmation is not None:
-        names = ", ".join(sorted(confirmation))[:80] if isinstance(confirmation, dict) else "cnf"
-        raise Denied(
-            Reason.TOKEN_TYPE_WRONG, f"the token is bound to a key ({names!r}), which is not checked here"
-        )
-
-
-def _client_id(payload: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> str:
+def _client_id(payload: Mapping[str, Any], expected: Expectations) -> str:
     """The first path that is there decides; one that holds anything but a usable string is no reason to look
     further, since two claims that disagree are two identities."""
-    for path in paths:
+    for path in expected.client_claims:
         value: Any = payload
         for name in path:
             value = value.get(name) if isinstance(value, dict) else None
@@ -183,8 +216,17 @@ def _client_id(payload: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -
             raise Denied(Reason.CLAIM_MISSING, f"the claim {'.'.join(path)} is not a string")
         if not value or len(value) > _MAX_CLIENT_ID_CHARS or not value.isprintable():
             raise Denied(Reason.CLAIM_MISSING, f"the claim {'.'.join(path)} is empty, too long or not printable")
+        if path == _SUBJECT:
+            kinds.check_subject(
+                payload,
+                value,
+                _scopes(payload, expected.scope_claims),
+                audiences=expected.audiences,
+                people=expected.people,
+                user_scopes=expected.user_scopes,
+            )
         return value
-    names = ", ".join(".".join(path) for path in paths)
+    names = ", ".join(".".join(path) for path in expected.client_claims)
     raise Denied(Reason.CLAIM_MISSING, f"none of the claims that name the application is there: {names}")
 
 

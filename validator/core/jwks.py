@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from validator.core.entra import GUID
 from validator.core.jws import ALGORITHMS, read_json_object
 from validator.errors import Denied
 from validator.model import Reason
@@ -64,9 +65,12 @@ class KeySet:
         return frozenset(key.thumbprint for key in self.keys)
 
 
-def parse_key_set(body: bytes) -> KeySet:
+def parse_key_set(body: bytes, issuer: str = "") -> KeySet:
     """The verification keys of a JWK Set (RFC 7517 section 5). Keys of unknown types, for encryption, too weak or
     broken are ignored one by one, as section 5 asks; private and symmetric keys too: they have no place there.
+
+    Args:
+        issuer: whose tokens the keys are to verify; Entra publishes keys of other tenants in the same set.
 
     Raises:
         ValueError: not a JWK Set, or no usable key in it. The message is for an operator.
@@ -81,7 +85,7 @@ def parse_key_set(body: bytes) -> KeySet:
     ignored: list[str] = []
     for position, jwk in enumerate(keys):
         try:
-            key = _read_key(jwk)
+            key = _read_key(jwk, issuer)
         except ValueError as error:
             ignored.append(f"key {position}: {error}")
         else:
@@ -93,7 +97,7 @@ def parse_key_set(body: bytes) -> KeySet:
     return KeySet(tuple(usable.values()), tuple(ignored))
 
 
-def _read_key(jwk: object) -> VerificationKey:  # noqa: C901 - a list of reasons to pass a key over, read as one
+def _read_key(jwk: object, issuer: str) -> VerificationKey:  # noqa: C901 - a list of reasons to pass a key over
     if not isinstance(jwk, dict):
         raise ValueError("not an object")  # noqa: TRY004 - read beside the other reasons to ignore a key
     kty, crv, kid, alg = (jwk.get(name) for name in ("kty", "crv", "kid", "alg"))
@@ -103,6 +107,8 @@ def _read_key(jwk: object) -> VerificationKey:  # noqa: C901 - a list of reasons
         raise ValueError(f"kty {kty[:20]!r} verifies nothing here")
     if "d" in jwk:
         raise ValueError("a private key")
+    if _names_another_tenant(jwk.get("issuer"), issuer):
+        raise ValueError("bound to another issuer")
     if jwk.get("use") not in (None, "sig"):
         raise ValueError("not for signatures")
     operations = jwk.get("key_ops")
@@ -122,6 +128,14 @@ def _read_key(jwk: object) -> VerificationKey:  # noqa: C901 - a list of reasons
     if isinstance(key, RSAPublicKey) and not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
         raise ValueError(f"{key.key_size} bits, not {MIN_RSA_BITS} to {MAX_RSA_BITS}")
     return VerificationKey(_thumbprint(jwk, kty), kid, fitting, key)
+
+
+def _names_another_tenant(bound_to: object, issuer: str) -> bool:
+    """Entra's `issuer` member of a key: a tenant's, or a template for all."""
+    if not isinstance(bound_to, str):
+        return False
+    theirs, ours = GUID.search(bound_to), GUID.search(issuer)
+    return bool(theirs and ours and theirs[0].lower() != ours[0].lower())
 
 
 def _thumbprint(jwk: Mapping[str, Any], kty: str) -> str:

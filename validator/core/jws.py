@@ -25,6 +25,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     )
 }  # fmt: skip
 
+_SHARED_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
 _MAX_DEPTH = 64
 # Strings first, closed or not, so that a bracket in one does not count and no byte is looked at twice.
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
@@ -143,6 +144,11 @@ def looks_like_jwt(token: bytes) -> bool:
     return token.count(b".") == _JWS_DOTS and token.startswith(b"ey")
 
 
+def looks_opaque(token: bytes) -> bool:
+    """Whether a token is neither signed nor encrypted in a compact form (RFC 7515, RFC 7516)."""
+    return token.count(b".") not in (_JWS_DOTS, _JWE_DOTS)
+
+
 def parse(token: bytes, *, max_bytes: int) -> Jws:
     """Takes a compact JWS apart (RFC 7515 section 5.2, steps 1 to 7), reading header and payload once.
 
@@ -183,7 +189,13 @@ def check_algorithm(jws: Jws, allowed: frozenset[str]) -> None:
         Denied: ``algorithm_not_allowed``.
     """
     if jws.alg not in allowed or jws.alg not in ALGORITHMS:
-        raise Denied(Reason.ALGORITHM_NOT_ALLOWED, f"alg {jws.alg[:20]!r} is not among the configured ones")
+        why = "is not among the configured ones"
+        if jws.alg in _SHARED_SECRET:
+            why = (
+                "is made with a secret that whoever can check it can also sign with (RFC 8725 section 3.2); have "
+                "the identity provider sign tokens for this API with RS256"
+            )
+        raise Denied(Reason.ALGORITHM_NOT_ALLOWED, f"alg {jws.alg[:20]!r} {why}")
 
 
 def verify(jws: Jws, key: Any) -> None:

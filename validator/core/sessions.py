@@ -43,7 +43,7 @@ class KeyRing:
 
     Args:
         keys: 32 bytes each.
-        bound_to: what a session depends on besides its strategy's name: the issuer that vouched for it.
+        bound_to: what a session depends on besides its strategy's name: who may vouch for it, and for what.
     """
 
     def __init__(self, keys: Sequence[bytes], *, bound_to: str = "") -> None:

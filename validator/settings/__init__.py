@@ -7,7 +7,7 @@ its line, what was found, what was expected and an example. No secret is ever pr
 from validator.settings.applications import ApplicationEntry, Registration
 from validator.settings.mistakes import Mistake, Notice, SettingsError
 from validator.settings.model import Settings
-from validator.settings.reading import read
+from validator.settings.reading import Imported, read, read_konnect
 from validator.settings.schema import json_schema
 from validator.settings.sections import (
     Cache,
@@ -30,6 +30,7 @@ __all__ = [
     "ApplicationEntry",
     "Cache",
     "Control",
+    "Imported",
     "Keys",
     "Limits",
     "Listen",
@@ -46,4 +47,5 @@ __all__ = [
     "Throttle",
     "json_schema",
     "read",
+    "read_konnect",
 ]

@@ -11,6 +11,12 @@ from pydantic_core import PydanticCustomError
 
 from validator.core.registry import canonical_client_id
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
+from validator.settings.provider_checks import (
+    introspection_findings,
+    introspects,
+    provider_findings,
+    reads_own_subject,
+)
 from validator.settings.sections import Keys, Limits, Listen, Outbound, Session
 from validator.settings.values import Address, Section, is_insecure
 
@@ -107,21 +113,23 @@ def _number(section: Document, model: type[Section], name: str) -> float | None:
 
 
 def _strategy(path: Path, strategy: Document) -> Iterator[Finding]:
-    for name in ("issuer", "jwks_uri", "token_endpoint"):
-        url = strategy.get(name)
+    for at, url in _urls(path, strategy):
         if not isinstance(url, str) or not is_insecure(url):
             continue
         if strategy.get("allow_insecure_http") is True:
-            yield Caution((*path, name), "http beyond loopback: secrets and keys travel in clear")
+            yield Caution(at, "http beyond loopback: secrets and keys travel in clear")
         else:
             yield Problem(
-                (*path, name),
-                shown((*path, name), url),
+                at,
+                shown(at, url),
                 "https, or http to loopback, or allow_insecure_http: true",
                 "https://idp.example.com",
             )
     methods = strategy.get("auth_methods", _ALL_METHODS)
     methods = (methods,) if isinstance(methods, str) else methods if isinstance(methods, list | tuple) else ()
+    named = tuple(str(method) for method in methods)
+    yield from provider_findings(path, strategy, named)
+    yield from introspection_findings(path, strategy)
     if methods and all(method == "session" for method in methods):
         yield Problem(
             (*path, "auth_methods"),
@@ -129,10 +137,19 @@ def _strategy(path: Path, strategy: Document) -> Iterator[Finding]:
             "another method beside it, or nothing could open a session",
             "[bearer, session]",
         )
-    yield from _endpoints(path, strategy, tuple(str(method) for method in methods))
+    yield from _endpoints(path, strategy, named)
     yield from _token_params(path, strategy)
-    if "bearer" in methods and not strategy.get("audience"):
+    if "bearer" in methods and not strategy.get("audience") and not reads_own_subject(strategy):
         yield Caution((*path, "audience"), "audience is not set: tokens for every audience of this issuer pass")
+
+
+def _urls(path: Path, strategy: Document) -> Iterator[tuple[Path, object]]:
+    for name in ("issuer", "jwks_uri", "token_endpoint", "introspection_endpoint"):
+        yield (*path, name), strategy.get(name)
+    others = strategy.get("additional_issuers")
+    others = (others,) if isinstance(others, str) else others if isinstance(others, list | tuple) else ()
+    for index, url in enumerate(others):
+        yield (*path, "additional_issuers", index), url
 
 
 def _endpoints(path: Path, strategy: Document, methods: tuple[str, ...]) -> Iterator[Finding]:
@@ -153,6 +170,13 @@ def _endpoints(path: Path, strategy: Document, methods: tuple[str, ...]) -> Iter
             "where client credentials are proved, since discovery is off (or discovery: true, or "
             "auth_methods without client_credentials)",
             "https://idp.example.com/token",
+        )
+    if introspects(strategy) and strategy.get("introspection_endpoint") is None:
+        yield Problem(
+            (*path, "introspection_endpoint"),
+            "nothing",
+            "where tokens are asked about, since discovery is off",
+            "https://idp.example.com/introspect",
         )
 
 

@@ -63,12 +63,14 @@ class Document:
         source: the file's name as it was given.
         origins: paths whose value came from elsewhere, and the name of where (an environment variable).
         aliases: paths whose value was put in for another setting (the content of a file for its path).
+        elsewhere: paths whose value follows from another place: its source and line.
     """
 
     source: str
     data: Mapping
     origins: dict[Path, str] = field(default_factory=dict)
     aliases: dict[Path, Path] = field(default_factory=dict)
+    elsewhere: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
 
     def locate(self, path: Path) -> tuple[str, int | None]:
         """Source and line of the value at ``path``, or of the nearest thing around it that was written."""
@@ -76,6 +78,8 @@ class Document:
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]], None
+            if path[:length] in self.elsewhere:
+                return self.elsewhere[path[:length]]
         node: object = self.data
         line = self.data.line
         for part in path:

@@ -17,6 +17,7 @@ _MAX_DIGITS = 7  # of an index; bounds what is converted
 _LITERAL: frozenset[Path] = frozenset(
     {("listen", "data"), ("listen", "control"), ("control", "token"), ("session", "keys")}
 )
+_INTROSPECTION_SECRET: Path = ("strategies", "introspection", "client_secret")  # of whichever strategy
 
 
 def overlay(document: Document, environ: AnyMapping[str, str]) -> list[Mistake]:
@@ -47,7 +48,8 @@ def _write(document: Document, name: str, text: str) -> Path:
         raise UnreadableError(
             None, "a variable that names no setting", "section and setting with two underscores between"
         )
-    literal = tuple(segment.lower() for segment in segments) in _LITERAL
+    lowered = tuple(segment.lower() for segment in segments)
+    literal = lowered in _LITERAL or (lowered[0], *lowered[2:]) == _INTROSPECTION_SECRET
     value = _value(text, literal=literal)  # first, so that a bad one leaves no half-made section behind
     node: Mapping | Sequence = document.data
     path: Path = ()

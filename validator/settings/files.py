@@ -58,9 +58,27 @@ def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
     for name, strategy in strategies.items() if isinstance(strategies, Mapping) else ():
         if path := _absolute(strategy, "ca_file", base):
             found += _bundle(("strategies", name, "ca_file"), path)
-    found += _token(document, base)
+    found += _text(document, base, ("control", "token_file"), "token", "/run/secrets/control-token")
     found += _keys(document, base)
+    for secret in introspection_secrets(document):
+        at: Path = (*secret[:-1], "client_secret_file")
+        found += _text(document, base, at, "client_secret", "/run/secrets/introspection-secret")
     return found
+
+
+def introspection_secrets(document: Document) -> list[Path]:
+    """Where the secrets of the strategies' introspection clients are, or would be."""
+    strategies = document.data.get("strategies")
+    names = list(strategies) if isinstance(strategies, Mapping) else []
+    return [("strategies", name, "introspection", "client_secret") for name in names]
+
+
+def section_at(document: Document, path: Path) -> Mapping | None:
+    """The section at ``path``, where there is one."""
+    node: object = document.data
+    for part in path:
+        node = node.get(str(part)) if isinstance(node, Mapping) else None
+    return node if isinstance(node, Mapping) else None
 
 
 def _absolute(section: object, name: str, base: FilePath) -> FilePath | None:
@@ -83,18 +101,19 @@ def _bundle(at: Path, path: FilePath) -> list[Problem | Caution]:
     return []
 
 
-def _token(document: Document, base: FilePath) -> list[Problem | Caution]:
-    at: Path = ("control", "token_file")
-    content, found = _secret(document, base, at, "token", "/run/secrets/control-token")
+def _text(document: Document, base: FilePath, at: Path, direct: str, example: str) -> list[Problem | Caution]:
+    """A secret that is the whole text of its file, but for spaces and line ends around it."""
+    content, found = _secret(document, base, at, direct, example)
     if content is None:
         return found
+    expected = f"a file with the {direct.rpartition('_')[2]} alone"
     try:
-        token = content.decode().strip()
+        text = content.decode().strip()
     except UnicodeDecodeError:
-        return [*found, Problem(at, "a file that is not text", "a file with the token alone")]
-    if not token:
-        return [*found, Problem(at, "an empty file", "a file with the token alone")]
-    _put(document, at, "token", token)
+        return [*found, Problem(at, "a file that is not text", expected)]
+    if not text:
+        return [*found, Problem(at, "an empty file", expected)]
+    _put(document, at, direct, text)
     return found
 
 
@@ -130,10 +149,10 @@ def _secret(
     document: Document, base: FilePath, at: Path, direct: str, example: str
 ) -> tuple[bytes | None, list[Problem | Caution]]:
     """The content of the file that the setting at ``at`` names, unless its value is also given ``direct``."""
-    section = document.data.get(str(at[0]))
-    name = str(at[1])
+    section = section_at(document, at[:-1])
+    name = str(at[-1])
     path = _absolute(section, name, base)
-    if path is None or not isinstance(section, Mapping):
+    if path is None or section is None:
         return None, []
     if section.get(direct) is not None:
         return None, [Problem(at, f"both {direct} and {name}", "only one of them")]
@@ -149,7 +168,7 @@ def _secret(
 
 
 def _put(document: Document, at: Path, direct: str, value: object) -> None:
-    section = document.data[str(at[0])]
-    if isinstance(section, Mapping):
+    section = section_at(document, at[:-1])
+    if section is not None:
         section[direct] = value
-    document.aliases[(at[0], direct)] = at
+    document.aliases[(*at[:-1], direct)] = at

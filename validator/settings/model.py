@@ -80,7 +80,13 @@ class Settings(Section):
             raise ValueError("control.token_file: its content must be given as control.token")
         if self.session.keys_file and not self.session.keys:
             raise ValueError("session.keys_file: its content must be given as session.keys")
-        found = list(findings(self.model_dump(mode="json")))
+        for name, strategy in self.strategies.items():
+            section = strategy.introspection
+            if section and section.client_secret_file and section.client_secret is None:
+                where = f"strategies.{name}.introspection.client_secret_file"
+                raise ValueError(f"{where}: its content must be given as client_secret")
+        # As it was written: a default contradicts nothing.
+        found = list(findings(self.model_dump(mode="json", exclude_unset=True)))
         problems = [item for item in found if isinstance(item, Problem)]
         if problems:
             raise ValueError(

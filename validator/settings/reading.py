@@ -1,19 +1,22 @@
-"""A file and the environment -> settings, or every mistake in them at once.
+"""A file and the environment -> settings, and Konnect's JSON -> a strategy, or every mistake in them at once.
 
 Law of this file: the order of the steps. No step stops another from finding its mistakes, except that text
 which is no YAML has only the one.
 """
 
 from collections.abc import Mapping as AnyMapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 
+from validator.settings import konnect
 from validator.settings.checks import findings
 from validator.settings.document import Document, Mapping, UnreadableError, load
 from validator.settings.environment import overlay
-from validator.settings.files import FileError, absorb, read_file
-from validator.settings.mistakes import Caution, Mistake, Notice, Problem, SettingsError, dotted
+from validator.settings.expansion import expand, json_text, nest, read_body, replace, twice
+from validator.settings.files import FileError, absorb, introspection_secrets, read_file, section_at
+from validator.settings.mistakes import Caution, Mistake, Notice, Path, Problem, SettingsError, dotted
 from validator.settings.model import Checked, Settings
 from validator.settings.wording import problems
 
@@ -32,8 +35,10 @@ def read(path: str | FilePath, environ: AnyMapping[str, str]) -> Settings:
         SettingsError: with every mistake, in the order of their lines.
     """
     document, exposed, mistakes = _document(FilePath(path))
+    found: list[Problem | Caution] = [*nest(document)]
     mistakes += overlay(document, environ)
-    found: list[Problem | Caution] = [*_exposed_secrets(document, exposed), *absorb(document, _base(path))]
+    found += expand(document, _base(path))
+    found += [*_exposed_secrets(document, exposed), *absorb(document, _base(path))]
     found += findings(document.data)
     _drop_empty(document.data)
     warnings = tuple(
@@ -56,6 +61,69 @@ def read(path: str | FilePath, environ: AnyMapping[str, str]) -> Settings:
     return settings
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A strategy out of Konnect's.
+
+    Attributes:
+        line: where it is named.
+        strategy: its settings, as they would stand in the file.
+        remarks: what should be known, by the setting that it is about.
+    """
+
+    name: str
+    line: int | None
+    strategy: AnyMapping[str, object]
+    remarks: tuple[tuple[str, str], ...]
+
+
+def read_konnect(content: bytes, source: str, *, name: str | None = None, idp: str | None = None) -> Imported:
+    """The strategy of one body of Konnect's ``POST /v2/application-auth-strategies``.
+
+    Args:
+        source: what mistakes call the content.
+        name: of the strategy, in place of the body's own.
+        idp: whose ways apply, in place of what the body says.
+
+    Raises:
+        SettingsError: with every mistake, in the order of their lines.
+    """
+    try:
+        body, duplicates = read_body(_text(content, source))
+    except UnreadableError as error:
+        raise SettingsError([Mistake(source, error.line, "", error.found, error.expected)]) from None
+    known = Document(source, body)
+    named = name or konnect.slug(body)
+    if not named:
+        raise SettingsError([known.mistake(("name",), "no name", "one that begins with a letter, or --name")])
+    strategy, strategies, data = Mapping(body.line), Mapping(body.line), Mapping(body.line)
+    if idp is not None:
+        strategy["idp"] = idp
+    data["strategies"], strategies[named] = strategies, strategy
+    document, at = Document(source, data), ("strategies", named)
+    found = [*twice(document, at, known, duplicates), *replace(document, at, strategy, body, known)]
+    found += [item for item in findings(data) if item.path[:2] == at]
+    try:
+        Settings.model_validate(data, context=Checked(()))
+    except ValidationError as error:
+        found += problems(error)
+    mistakes = [
+        Mistake(*document.locate(item.path), dotted(item.path[2:]), item.found, item.expected, item.example)
+        for item in found
+        if isinstance(item, Problem)
+    ]
+    if mistakes:
+        raise SettingsError(_in_order(mistakes, source))
+    remarks = [(_setting(item.path[2:]), item.text) for item in found if isinstance(item, Caution)]
+    return Imported(named, known.locate(("name",))[1], strategy, tuple(dict.fromkeys(remarks)))
+
+
+def _setting(path: Path) -> str:
+    """The setting that a path in a body, or in a strategy, is about."""
+    inner = path[2:] if path[:1] == ("configs",) else path
+    return str(inner[0]) if inner else ""
+
+
 def _base(path: str | FilePath) -> FilePath:
     return FilePath(path).absolute().parent
 
@@ -66,13 +134,9 @@ def _document(path: FilePath) -> tuple[Document, bool, list[Mistake]]:
         content, exposed = read_file(path, MAX_FILE_BYTES)
     except FileError as error:
         raise SettingsError([Mistake(source, None, "", str(error), "a readable configuration file")]) from None
+    text = _text(content, source)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SettingsError([Mistake(source, line, "", "what is not UTF-8", "text in UTF-8")]) from None
-    try:
-        data, duplicates = load(text)
+        data, duplicates = load(json_text(text))
     except UnreadableError as error:
         raise SettingsError([Mistake(source, error.line, "", error.found, error.expected)]) from None
     if not isinstance(data, Mapping):
@@ -85,15 +149,23 @@ def _document(path: FilePath) -> tuple[Document, bool, list[Mistake]]:
     ]  # fmt: skip
 
 
+def _text(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError([Mistake(source, line, "", "what is not UTF-8", "text in UTF-8")]) from None
+
+
 def _exposed_secrets(document: Document, exposed: bool) -> list[Caution]:
     """A warning for each secret that stands in a configuration file which everyone may read."""
     cautions = []
-    for section, name in (("control", "token"), ("session", "keys")):
-        part = document.data.get(section)
-        inside = isinstance(part, Mapping) and part.get(name) is not None
-        if exposed and inside and document.locate((section, name))[1] is not None:
+    for path in (("control", "token"), ("session", "keys"), *introspection_secrets(document)):
+        part = section_at(document, path[:-1])
+        inside = part is not None and part.get(str(path[-1])) is not None
+        if exposed and inside and document.locate(path)[1] is not None:
             text = "a secret in a file that every user of the machine may read; chmod 0640 or stricter"
-            cautions.append(Caution((section, name), text))
+            cautions.append(Caution(path, text))
     return cautions
 
 

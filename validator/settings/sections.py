@@ -144,6 +144,13 @@ class Throttle(Section):
         examples=[100],
         description="failures of all unregistered client ids of a strategy together within window_s",
     )
+    max_inactive_tokens: Whole = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        examples=[1000],
+        description="introspected tokens of a strategy that turn out inactive within window_s",
+    )
 
 
 class Keys(Section):

@@ -9,15 +9,21 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from validator.core import entra, trust
+from validator.core.entra import TokenEndpointVersion
 from validator.core.providers import PROVIDERS, Provider, TokenEndpointAuthMethod
 from validator.model import Method
+from validator.settings.introspection import Introspection
 from validator.settings.values import (
     Audiences,
+    ClaimName,
     ClaimPaths,
+    ClaimValue,
     FilePath,
     Flag,
     FormName,
     Issuer,
+    Issuers,
     Scopes,
     Seconds,
     Section,
@@ -28,7 +34,9 @@ from validator.settings.values import (
     refusal,
 )
 
-ProviderName = Literal["azure", "azure-v1", "azure-v2", "okta", "auth0", "curity", "generic"]
+ProviderName = Literal[
+    "azure", "azure-v1", "azure-v2", "okta", "auth0", "curity", "keycloak", "kong-identity", "generic"
+]
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
 ]  # RFC 7518 section 3.1, RFC 8037: those with a public key
@@ -60,15 +68,33 @@ def _auth_method(data: Mapping[str, object]) -> TokenEndpointAuthMethod:
     return _provider(data).token_endpoint_auth_method
 
 
+def asks_for_graph(data: Mapping[str, object]) -> bool:
+    """Whether a strategy's client credentials are proved by a token for Microsoft Graph: Konnect's documents
+    print that scope, and it is what is left to ask for where no API is configured."""
+    if not trust.is_entra(str(data.get("idp"))):
+        return False
+    audience, scopes = (
+        tuple(v) if isinstance(v := data.get(n), list | tuple) else () for n in ("audience", "scopes")
+    )
+    return entra.is_graph(entra.grant_resource(str(data.get("issuer")), audience, scopes))
+
+
 class Strategy(Section):
     """One application auth strategy."""
 
     idp: ProviderName = Field(
         examples=["generic"],
-        description="whose ways apply: azure, azure-v1, azure-v2, okta, auth0, curity or generic",
+        description="whose ways apply: azure, azure-v1, azure-v2, okta, auth0, curity, keycloak, kong-identity "
+        "or generic",
     )
     issuer: Issuer = Field(
         examples=["https://idp.example.com"], description="the issuer's URL, or its full discovery URL"
+    )
+    additional_issuers: Issuers = Field(
+        default=(),
+        max_length=16,
+        examples=[["https://login.example.com"]],
+        description="further names of the same issuer, such as a custom domain; each with its own keys",
     )
     credential_claim: ClaimPaths = Field(
         default_factory=lambda data: _provider(data).claims,
@@ -95,6 +121,12 @@ class Strategy(Section):
         examples=[["orders:read"]],
         description="what a token must carry, all of it",
     )
+    required_claims: Mapping[ClaimName, ClaimValue] = Field(
+        default_factory=lambda data: _provider(data).required_claims,
+        max_length=16,
+        examples=[{"purpose": "access_token"}],
+        description="what a token must say of itself, by claim",
+    )
     auth_methods: Annotated[tuple[Method, ...], one_or_many(Method), once] = Field(
         default=METHODS,
         min_length=1,
@@ -111,6 +143,16 @@ class Strategy(Section):
         examples=["https://idp.example.com/token"],
         description="where tokens are minted, for an identity provider without discovery",
     )
+    introspection_endpoint: Url | None = Field(
+        default=None,
+        examples=["https://idp.example.com/introspect"],
+        description="where opaque tokens are asked about; switches introspection on",
+    )
+    introspection: Introspection | None = Field(
+        default=None,
+        examples=[{"client_id": "gateway", "client_secret_file": "/run/secrets/introspection-secret"}],
+        description="how opaque tokens are asked about; switches introspection on",
+    )
     discovery: Flag = Field(
         default_factory=lambda data: data.get("jwks_uri") is None,
         examples=[True],
@@ -126,6 +168,17 @@ class Strategy(Section):
         max_length=32,
         examples=[{"organization": "org_123"}],
         description="further form parameters of the token request",
+    )
+    token_endpoint_version: TokenEndpointVersion = Field(
+        default_factory=lambda data: "v1" if data.get("idp") == "azure-v1" else "v2",
+        examples=["v2"],
+        description="Entra alone: which of a tenant's token endpoints proves client ids and secrets, v1 or v2",
+    )
+    trust_token_response: Flag = Field(
+        default_factory=asks_for_graph,
+        examples=[False],
+        description="Entra alone: whether a token for Microsoft Graph, which nobody else can verify, proves the "
+        "client id and secret it was minted for",
     )
     token_types: TokenTypes = Field(
         default=("JWT", "at+jwt"),
@@ -164,6 +217,24 @@ class Strategy(Section):
     def provider(self) -> Provider:
         """The ways of this strategy's identity provider."""
         return PROVIDERS[self.idp]
+
+    @property
+    def demanded_claims(self) -> Mapping[str, str]:
+        """What a token must say: the provider's own and the configured, of which none at all switches both off."""
+        configured = "required_claims" in self.model_fields_set
+        if configured and not self.required_claims:
+            return {}
+        return {**self.provider.required_claims, **self.required_claims}
+
+    @property
+    def configured_claims(self) -> Mapping[str, str]:
+        """What the operator demands, however the token is read."""
+        return self.required_claims if "required_claims" in self.model_fields_set else {}
+
+    @property
+    def introspects(self) -> bool:
+        """Whether opaque tokens are asked about."""
+        return self.introspection is not None or self.introspection_endpoint is not None
 
     def allows(self, method: Method) -> bool:
         """Whether a credential of this kind is looked at."""

@@ -168,6 +168,13 @@ def _control_token(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _client_secret(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not 0 < len(text) <= _MAX_TOKEN or not text.isprintable():  # RFC 6749 appendix A.2
+        raise refusal(f"a client's secret of 1 to {_MAX_TOKEN} printable characters")
+    return secret
+
+
 def session_key(value: object) -> bytes:
     """The 32 bytes of a session key, given as such or in base64 or base64url, padded or not.
 
@@ -249,6 +256,7 @@ Listening = Annotated[Address, PlainValidator(Address.parse, json_schema_input_t
 Url = Annotated[str, AfterValidator(_url)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
+ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]
 ControlToken = Annotated[SecretStr, AfterValidator(_control_token)]
 SessionKey = Annotated[SecretBytes, BeforeValidator(session_key, json_schema_input_type=str)]
 SessionKeys = Annotated[
@@ -282,7 +290,10 @@ ServiceName = Annotated[
 ]
 ClaimPath = Annotated[
     str,
-    Matching(r"(?=.{1,256}$)[^.\s]+(\.[^.\s]+){0,7}", "the name of a claim, or a dotted path of up to 8 names"),
+    Matching(
+        r"(?=.{1,256}$)(https?://\S+|[^.\s]+(\.[^.\s]+){0,7})",
+        "the name of a claim, a dotted path of up to 8 names, or the name of a claim that is a URL",
+    ),
 ]
 Audience = Annotated[
     str,
@@ -302,6 +313,9 @@ CookieName = Annotated[
     str,
     Matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", "a cookie's name: letters, digits, or any of !#$%&'*+-.^_`|~"),
 ]
+# A claim of the token's own, not a path.
+ClaimName = Annotated[str, Matching(r"[^\s]{1,256}", "the name of a claim, without spaces")]
+ClaimValue = Annotated[str, Matching(r"[^\x00-\x1f\x7f]{1,1024}", "the claim's value, a text in quotes")]
 FormName = Annotated[
     str,
     Matching(r"[A-Za-z0-9._-]{1,128}", "a form parameter's name: letters, digits, . _ -"),
@@ -309,6 +323,7 @@ FormName = Annotated[
 
 once = AfterValidator(_once)
 ClaimPaths = Annotated[tuple[ClaimPath, ...], one_or_many(ClaimPath), once]
+Issuers = Annotated[tuple[Issuer, ...], one_or_many(Issuer), once]
 Audiences = Annotated[tuple[Audience, ...], one_or_many(Audience), once]
 TokenTypes = Annotated[tuple[TokenType, ...], one_or_many(TokenType), once]
 # As OAuth writes scopes, one text may hold several.

@@ -5,7 +5,8 @@ examples), so that it cannot disagree with what is checked.
 """
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -16,7 +17,7 @@ from validator.settings.model import Settings
 from validator.settings.values import Section
 
 # Keys of the documented format that this version does not have.
-_NOT_YET: tuple[Path, ...] = (("redis",), ("listen", "dcr"), ("strategies", "*", "introspection_endpoint"))
+_NOT_YET: tuple[Path, ...] = (("redis",), ("listen", "dcr"))
 _NOT_A_SECTION = {"model_type", "model_attributes_type"}
 
 
@@ -69,8 +70,7 @@ def _own_example(detail: ErrorDetails) -> str:
 def _unknown(path: Path, model: type[Section] | None) -> Problem:
     key = str(path[-1])
     known = model.model_fields if model else {}
-    general = ("strategies", "*", *path[2:]) if path[0] == "strategies" else path
-    if general in _NOT_YET:
+    if path in _NOT_YET:
         return Problem(path, f"the key {key!r}", "no such key: this version does not have it yet; remove the key")
     return Problem(path, f"the unknown key {key[:60]!r}", one_of(known, key))
 
@@ -128,10 +128,16 @@ def _field(path: Path) -> tuple[FieldInfo | None, type[Section] | None, int | No
         elif model is not None and isinstance(part, str) and part in model.model_fields:
             field, item = model.model_fields[part], None
             model = _section_in(field.annotation)
-            within = model is None or model is not field.annotation
+            within = model is None or not _is_section(field.annotation)
         else:
             break
     return field, model, item
+
+
+def _is_section(annotation: Any) -> bool:
+    """Whether a section stands there itself, if anything, and not a list or a mapping of them."""
+    kinds = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
+    return any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds)
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

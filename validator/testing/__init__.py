@@ -8,15 +8,23 @@ nowhere else.
 from validator.testing.clients import FakeClient
 from validator.testing.clock import ManualClock
 from validator.testing.faults import Fault
-from validator.testing.idp import FakeIdp, SeenRequest
+from validator.testing.idp import FakeIdp
+from validator.testing.introspection import Introspection
 from validator.testing.mint import ABSENT, SigningKey, TokenMint
+from validator.testing.registration import Registration, RegistrationEvent
+from validator.testing.serving import LoopbackServer, Route, SeenRequest
 
 __all__ = [
     "ABSENT",
     "FakeClient",
     "FakeIdp",
     "Fault",
+    "Introspection",
+    "LoopbackServer",
     "ManualClock",
+    "Registration",
+    "RegistrationEvent",
+    "Route",
     "SeenRequest",
     "SigningKey",
     "TokenMint",

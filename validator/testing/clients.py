@@ -25,6 +25,7 @@ class FakeClient:
             ``None``: the truth.
         opaque: its access tokens are random strings instead of JWTs.
         auth_methods: how it may authenticate (RFC 7591 ``token_endpoint_auth_method``).
+        grants: those it may use (RFC 7591 ``grant_types``).
     """
 
     secret: str = field(repr=False)
@@ -33,6 +34,7 @@ class FakeClient:
     expires_in: float | str | Absent | None = None
     opaque: bool = False
     auth_methods: frozenset[str] = frozenset({"client_secret_basic", "client_secret_post"})
+    grants: frozenset[str] = frozenset({"client_credentials"})
 
 
 class OAuthError(Exception):
@@ -60,7 +62,7 @@ def authenticate(
     if authorization is not None and "client_secret" in form:
         raise OAuthError("invalid_request", "more than one way of client authentication")
     client_id, method = method_of(authorization, form)
-    secret = form.get("client_secret") if authorization is None else _basic(authorization)[1]
+    secret = form.get("client_secret") if authorization is None else basic_pair(authorization)[1]
     client = clients.get(client_id or "")
     matches = hmac.compare_digest((client.secret if client else "").encode(), (secret or "").encode())
     if client is None or client_id is None or not secret or not matches or method not in client.auth_methods:
@@ -71,8 +73,16 @@ def authenticate(
 def method_of(authorization: str | None, form: Mapping[str, str]) -> tuple[str | None, str | None]:
     """The client id and the name of its way of authentication, unproved; ``None`` where there is none."""
     if authorization is not None:
-        return _basic(authorization)[0], "client_secret_basic"
+        return basic_pair(authorization)[0], "client_secret_basic"
     return form.get("client_id"), "client_secret_post" if "client_secret" in form else None
+
+
+def registered(clients: Mapping[str, str | FakeClient] | None) -> dict[str, FakeClient]:
+    """The clients by their id, where a bare secret stands for a client without peculiarities."""
+    return {
+        client_id: FakeClient(client) if isinstance(client, str) else client
+        for client_id, client in (clients or {}).items()
+    }
 
 
 def form_of(content_type: str, body: bytes) -> dict[str, str]:
@@ -90,7 +100,7 @@ def form_of(content_type: str, body: bytes) -> dict[str, str]:
     return form
 
 
-def _basic(authorization: str) -> tuple[str | None, str | None]:
+def basic_pair(authorization: str) -> tuple[str | None, str | None]:
     """RFC 6749 section 2.3.1: id and secret are form-urlencoded each, then joined as RFC 7617 has it."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":

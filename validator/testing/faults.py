@@ -6,13 +6,15 @@ Law of this file: a fault says what is sent in place of the right answer, or whe
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """In place of the right answer: this status, these headers, this body. With a ``gate``, the answer waits
-    until the event is set, and without a ``status`` it is then the right one.
+    until the event is set, and without a ``status`` it is then the right one. When it is ``late``, the request
+    first has its effect: a token is minted, a client created, and only the answer goes wrong. One that ``drops``
+    closes the connection in place of an answer.
 
     A fault of its own make is as welcome as those below: ``Fault(status=418)``.
     """
@@ -21,11 +23,22 @@ class Fault:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    late: bool = False
+    drops: bool = False
+
+    def after_the_effect(self) -> "Fault":
+        """The same, but the request takes effect before."""
+        return replace(self, late=True)
 
     @classmethod
     def stall(cls) -> "Fault":
         """The request is read and never answered."""
         return cls(gate=asyncio.Event())
+
+    @classmethod
+    def reply_lost(cls) -> "Fault":
+        """The request takes effect, and the connection closes in place of an answer."""
+        return cls(500, late=True, drops=True)
 
     @classmethod
     def slow(cls, gate: asyncio.Event) -> "Fault":

@@ -1,51 +1,25 @@
-"""An identity provider on loopback: discovery, keys, and tokens for clients. FOR DEVELOPMENT ONLY.
+"""An identity provider on loopback: discovery, keys, tokens, introspection, registration. FOR DEVELOPMENT ONLY.
 
 Law of this file: it answers as RFC 6749, RFC 8414 and OpenID Connect Discovery say until it is told to
-misbehave, keeps count of who asked, and never shows itself beyond loopback.
+misbehave; introspection and registration have files of their own, and so has the server under it.
 """
 
-import asyncio
-import logging
-import secrets
-import socket
 import ssl
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiohttp import web
 
 from validator.model import Endpoint
 from validator.ports import Clock
-from validator.testing.clients import FakeClient, OAuthError, authenticate, form_of, method_of
-from validator.testing.faults import Fault
+from validator.testing.clients import FakeClient, OAuthError, authenticate, form_of, registered
+from validator.testing.introspection import Introspection
 from validator.testing.mint import ABSENT, SigningKey, TokenMint
-
-_LOOPBACK: Final = "127.0.0.1"
-_SECRET_PARAMETERS: Final = {"client_secret", "client_assertion"}
-_SECRET_HEADERS: Final = {"authorization", "cookie"}
-_BACKLOG: Final = 1024  # a thousand first requests at once are one of the things it is there for
-_SEEN_KEPT: Final = 1000
-
-_log = logging.getLogger(__name__)
+from validator.testing.registration import Registration
+from validator.testing.serving import NO_STORE, LoopbackServer, Route, error_reply
 
 
-@dataclass(frozen=True, slots=True)
-class SeenRequest:
-    """What arrived, without its secrets. ``parameters`` are the form's."""
-
-    endpoint: Endpoint
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    parameters: Mapping[str, str]
-    client_id: str | None = None
-    auth_method: str | None = None
-
-
-class FakeIdp:
+class FakeIdp(LoopbackServer):
     """Use it as ``async with FakeIdp({"orders": "secret"}, clock=clock) as idp:``.
 
     Args:
@@ -62,9 +36,8 @@ class FakeIdp:
     Attributes:
         mint: its keys and its stamp, from ``start`` on.
         clients: may be changed at any time.
-        calls: requests by endpoint, counted on arrival, whatever was answered.
-        requests: the last thousand requests.
-        faults: by endpoint; see ``fail``.
+        introspection: the introspection endpoint and its switches, from ``start`` on.
+        registration: the registration endpoint and its switches.
         metadata: changes to the discovery document, such as ``{"issuer": "https://other"}``.
         well_known: the discovery documents that exist; others are 404.
         jwks_document: in place of the key set, such as ``{"keys": []}``.
@@ -73,6 +46,7 @@ class FakeIdp:
     """
 
     mint: TokenMint
+    introspection: Introspection
 
     def __init__(
         self,
@@ -87,13 +61,9 @@ class FakeIdp:
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self.clients = {
-            client_id: FakeClient(client) if isinstance(client, str) else client
-            for client_id, client in (clients or {}).items()
-        }
-        self.calls: Counter[Endpoint] = Counter()
-        self.requests: deque[SeenRequest] = deque(maxlen=_SEEN_KEPT)
-        self.faults: dict[Endpoint, Fault] = {}
+        super().__init__(port=port, ssl_context=ssl_context)
+        self.clients = registered(clients)
+        self.registration = Registration(self.clients, clock, on_delete=self._forget)
         self.metadata: dict[str, Any] = {}
         self.well_known = {"openid-configuration", "oauth-authorization-server"}
         self.jwks_document: object | None = None
@@ -105,87 +75,23 @@ class FakeIdp:
         self._audience = audience
         self._lifetime_s = lifetime_s
         self._keyring = keyring
-        self._port = port
-        self._ssl_context = ssl_context
-        self._arrival = asyncio.Condition()
-        self._held: socket.socket | None = None  # the port, while nobody listens on it
-        self._runner: web.AppRunner | None = None
 
-    # -- its life --------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Binds the port, makes the keys, listens.
-
-        Raises:
-            OSError: the port is taken.
-            ValueError: an ``alg`` that it cannot sign with.
-        """
-        self._held = self._bound()
-        self._port = self._held.getsockname()[1]
-        try:
-            self.mint = TokenMint(
-                f"{self.origin}{self._path}",
-                self._clock,
-                alg=self._alg,
-                audience=self._audience,
-                lifetime_s=self._lifetime_s,
-                keyring=self._keyring,
-            )
-            await self.bring_back()
-        except BaseException:
-            await self.stop()
-            raise
-        _log.warning("%s is a DEVELOPMENT identity provider: it guards nothing", self.issuer)
-
-    async def stop(self) -> None:
-        """Closes every connection and gives the port back; requests under way are cut off."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def take_down(self) -> None:
-        """From now on connections are refused; the port stays reserved for ``bring_back``."""
-        await self.stop()
-        self._held = self._bound()
-
-    async def bring_back(self) -> None:
-        """Listens again on the same port. Does nothing while it listens."""
-        if self._runner is not None:
-            return
-        held, self._held = self._held or self._bound(), None
-        runner = web.AppRunner(
-            self._application(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+    def _open(self) -> None:
+        self.mint = TokenMint(
+            f"{self.origin}{self._path}",
+            self._clock,
+            alg=self._alg,
+            audience=self._audience,
+            lifetime_s=self._lifetime_s,
+            keyring=self._keyring,
         )
-        await runner.setup()
-        await web.SockSite(runner, held, backlog=_BACKLOG, ssl_context=self._ssl_context).start()
-        self._runner = runner
+        self.introspection = Introspection(self.mint, self.clients, self._clock)
 
-    def _bound(self) -> socket.socket:
-        bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((_LOOPBACK, self._port))
-            bound.setblocking(False)
-        except OSError:
-            bound.close()
-            raise
-        return bound
+    def _forget(self, client_id: str) -> None:
+        """RFC 7592 section 2.3: the tokens of a deleted client end with it."""
+        self.introspection.revoke_client(client_id)
 
     # -- its addresses ---------------------------------------------------------------------------------------
-
-    @property
-    def origin(self) -> str:
-        return f"{'https' if self._ssl_context else 'http'}://{_LOOPBACK}:{self._port}"
 
     @property
     def issuer(self) -> str:
@@ -204,6 +110,14 @@ class FakeIdp:
         return f"{self._base}/token"
 
     @property
+    def introspection_endpoint(self) -> str:
+        return f"{self._base}/introspect"
+
+    @property
+    def registration_endpoint(self) -> str:
+        return f"{self._base}/register"
+
+    @property
     def _base(self) -> str:
         return f"{self.origin}{self._path.rstrip('/')}"
 
@@ -220,57 +134,42 @@ class FakeIdp:
     ) -> str:
         """The token that this client would get, changed by ``claims``, without asking over HTTP. The client
         need not be registered."""
+        overrides = self._claims(client_id, claims)
+        client = self.clients.get(client_id)
+        if client is not None and client.opaque and header is None and key is None:
+            return self.introspection.opaque(self.mint.claims(overrides))
+        return self.mint.mint(overrides, header=header, key=key)
+
+    def opaque_token(self, client_id: str, /, **claims: Any) -> str:
+        """A random string that introspection knows by these claims, whatever the client's tokens are else."""
+        return self.introspection.opaque(self.mint.claims(self._claims(client_id, claims)))
+
+    def _claims(self, client_id: str, claims: Mapping[str, Any]) -> dict[str, Any]:
         client = self.clients.get(client_id)
         scope = " ".join(client.scopes) if client and client.scopes else ABSENT
         base = {"sub": client_id, "client_id": client_id, "azp": client_id, "scope": scope}
-        own = client.claims if client else {}
-        return self.mint.mint({**base, **own, **claims}, header=header, key=key)
+        return {**base, **(client.claims if client else {}), **claims}
 
-    def fail(self, fault: Fault, *endpoints: Endpoint) -> None:
-        """Answers that way, at these endpoints or at all, until ``heal``."""
-        self.faults.update(dict.fromkeys(endpoints or Endpoint, fault))
-
-    def heal(self, *endpoints: Endpoint) -> None:
-        """The right answers again, for requests that arrive from now on."""
-        for endpoint in endpoints or tuple(Endpoint):
-            self.faults.pop(endpoint, None)
-
-    async def wait_for_calls(self, endpoint: Endpoint, count: int, *, timeout_s: float = 5.0) -> None:
-        """Returns once that many calls have arrived there; raises ``TimeoutError`` after ``timeout_s``."""
-        async with asyncio.timeout(timeout_s), self._arrival:
-            await self._arrival.wait_for(lambda: self.calls[endpoint] >= count)
+    def revoke(self, token: str) -> None:
+        """Introspection calls this token inactive from now on."""
+        self.introspection.revoke(token)
 
     # -- serving ---------------------------------------------------------------------------------------------
 
-    def _application(self) -> web.Application:
+    def _routes(self) -> Iterable[Route]:
         path = self._path.rstrip("/")
-        application = web.Application()
-        application.router.add_get(
-            f"{path}/.well-known/openid-configuration", self._route(Endpoint.DISCOVERY, self._discovery)
-        )
-        application.router.add_get(  # RFC 8414 section 3.1: well-known comes before the issuer's path
-            f"/.well-known/oauth-authorization-server{path}", self._route(Endpoint.DISCOVERY, self._discovery)
-        )
-        application.router.add_get(f"{path}/jwks", self._route(Endpoint.JWKS, self._jwks))
-        application.router.add_post(f"{path}/token", self._route(Endpoint.TOKEN, self._token))
-        return application
-
-    def _route(
-        self, endpoint: Endpoint, answer: Callable[[web.Request], Awaitable[web.Response]]
-    ) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def serve(request: web.Request) -> web.Response:
-            self.requests.append(await _seen(endpoint, request))
-            async with self._arrival:
-                self.calls[endpoint] += 1
-                self._arrival.notify_all()
-            fault = self.faults.get(endpoint)
-            if fault is not None and fault.gate is not None:
-                await fault.gate.wait()
-            if fault is not None and fault.status is not None:
-                return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
-            return await answer(request)
-
-        return serve
+        discovery, registration = Endpoint.DISCOVERY, Endpoint.REGISTRATION
+        yield Route(discovery, "GET", f"{path}/.well-known/openid-configuration", self._discovery)
+        # RFC 8414 section 3.1: well-known comes before the issuer's path.
+        yield Route(discovery, "GET", f"/.well-known/oauth-authorization-server{path}", self._discovery)
+        yield Route(Endpoint.JWKS, "GET", f"{path}/jwks", self._jwks)
+        yield Route(Endpoint.TOKEN, "POST", f"{path}/token", self._token)
+        yield Route(Endpoint.INTROSPECTION, "POST", f"{path}/introspect", self.introspection.answer)
+        yield Route(registration, "POST", f"{path}/register", self.registration.create)
+        client = f"{path}/register/{{client_id}}"
+        yield Route(registration, "GET", client, self.registration.read)
+        yield Route(registration, "PUT", client, self.registration.update)
+        yield Route(registration, "DELETE", client, self.registration.delete)
 
     async def _discovery(self, request: web.Request) -> web.Response:
         if not any(f"/.well-known/{name}" in request.path for name in self.well_known):
@@ -279,11 +178,14 @@ class FakeIdp:
             "issuer": self.issuer,
             "jwks_uri": self.jwks_uri,
             "token_endpoint": self.token_endpoint,
+            "introspection_endpoint": self.introspection_endpoint,
+            "registration_endpoint": self.registration_endpoint,
             "grant_types_supported": ["client_credentials"],
             "response_types_supported": ["none"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": sorted({key.alg for key in self.mint.keys}),
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             **self.metadata,
         }
         return web.json_response({name: value for name, value in document.items() if value is not ABSENT})
@@ -294,20 +196,12 @@ class FakeIdp:
         return web.json_response(document, headers=headers)
 
     async def _token(self, request: web.Request) -> web.Response:
-        headers = {"Cache-Control": "no-store", "Pragma": "no-cache"}
         try:
-            document = self._grant(
-                request.headers.get("Authorization"), form_of(request.content_type, await request.read())
-            )
+            form = form_of(request.content_type, await request.read())
+            document = self._grant(request.headers.get("Authorization"), form)
         except OAuthError as error:
-            if error.status == 401 and "Authorization" in request.headers:  # noqa: PLR2004  RFC 6749 section 5.2
-                headers["WWW-Authenticate"] = 'Basic realm="development"'
-            return web.json_response(
-                {"error": error.error, "error_description": error.description},
-                status=error.status,
-                headers=headers,
-            )
-        return web.json_response(document, headers=headers)
+            return error_reply(request, error)
+        return web.json_response(document, headers=NO_STORE)
 
     def _grant(self, authorization: str | None, form: dict[str, str]) -> dict[str, Any]:
         """The client_credentials grant (RFC 6749 section 4.4)."""
@@ -316,16 +210,14 @@ class FakeIdp:
         )
         if form.get("grant_type") != "client_credentials":
             raise OAuthError("unsupported_grant_type", "only client_credentials is served here")
+        if "client_credentials" not in client.grants:
+            raise OAuthError("unauthorized_client", "this client may not use that grant")
         asked = tuple(form.get("scope", "").split())
         if client.scopes is not None and not set(asked) <= set(client.scopes):
             raise OAuthError("invalid_scope", "this client may not have that scope")
         scope = " ".join(asked or client.scopes or ())
         audience = form.get("audience") or form.get("resource") or self.mint.audience
-        token = (
-            secrets.token_urlsafe(32)
-            if client.opaque
-            else self.token(client_id, **{"scope": scope or ABSENT, "aud": audience, **client.claims})
-        )
+        token = self.token(client_id, **{"scope": scope or ABSENT, "aud": audience, **client.claims})
         reply = {
             "access_token": token,
             "token_type": "Bearer",
@@ -333,19 +225,3 @@ class FakeIdp:
             "scope": scope or ABSENT,
         }
         return {name: value for name, value in reply.items() if value is not ABSENT}
-
-
-async def _seen(endpoint: Endpoint, request: web.Request) -> SeenRequest:
-    form = dict(parse_qsl((await request.read()).decode(errors="replace"), keep_blank_values=True))
-    client_id, auth_method = method_of(request.headers.get("Authorization"), form)
-    return SeenRequest(
-        endpoint=endpoint,
-        method=request.method,
-        path=request.path,
-        headers={
-            name.lower(): value for name, value in request.headers.items() if name.lower() not in _SECRET_HEADERS
-        },
-        parameters={name: value for name, value in form.items() if name not in _SECRET_PARAMETERS},
-        client_id=client_id,
-        auth_method=auth_method,
-    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from validator.adapters.idp import IdpClient
-from validator.issuers import Freshness, Issuer
+from validator.issuers import Freshness, Issuer, IssuerPlace
 from validator.ports import Clock
 from validator.server.metrics import IssuerState, Metrics
 from validator.settings import Settings, Strategy
@@ -25,17 +25,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One identity provider that is reached: what is known of it, and two clients, so that trouble at the token
-    endpoint, which callers can provoke, stops no key from being fetched."""
+    """One issuer that is reached: what is known of it, and a client for each kind of call, so that trouble at the
+    token endpoint or at introspection, which callers can provoke, stops none of the others."""
 
     issuer: Issuer
     keys_http: IdpClient
     token_http: IdpClient
+    introspection_http: IdpClient
+    registration_http: IdpClient
 
     async def close(self) -> None:
         await self.issuer.close()
-        await self.keys_http.close()
-        await self.token_http.close()
+        for http in (self.keys_http, self.token_http, self.introspection_http, self.registration_http):
+            await http.close()
 
 
 class Providers:
@@ -53,22 +55,22 @@ class Providers:
         self._retiring: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
 
-    async def get(self, strategy: Strategy, settings: Settings, metrics: Metrics) -> Provider:
-        """The provider of a strategy, made where it is not known yet.
+    async def get(self, strategy: Strategy, place: IssuerPlace, settings: Settings, metrics: Metrics) -> Provider:
+        """One of a strategy's issuers, made where it is not known yet.
 
         Raises:
             ValueError: its ``ca_file`` cannot be used.
         """
-        key = _key(strategy, settings)
+        key = _key(strategy, place, settings)
         provider = self._known.get(key)
         if provider is None:
             # Off the loop: reading certificates takes its time.
-            keys_http, token_http = [
+            keys_http, token_http, introspection_http, registration_http = [
                 await asyncio.to_thread(parts.new_client, strategy, settings, self._clock, metrics)
-                for _ in range(2)
+                for _ in range(4)
             ]
             issuer = Issuer(
-                parts.issuer_place(strategy),
+                place,
                 http=keys_http,
                 clock=self._clock,
                 freshness=Freshness(**settings.keys.model_dump()),
@@ -77,7 +79,9 @@ class Providers:
             for known in self._known.values():
                 if known.issuer.place == issuer.place:
                     issuer.adopt(known.issuer)
-            provider = self._known[key] = Provider(issuer, keys_http, token_http)
+            provider = self._known[key] = Provider(
+                issuer, keys_http, token_http, introspection_http, registration_http
+            )
         return provider
 
     def tend(self) -> None:
@@ -87,7 +91,11 @@ class Providers:
 
     def retire_unused(self, settings: Settings) -> None:
         """Nobody is sent to those that ``settings`` does not name; the calls under way there may end."""
-        used = {_key(strategy, settings) for strategy in settings.strategies.values()}
+        used = {
+            _key(strategy, trusted.place, settings)
+            for strategy in settings.strategies.values()
+            for trusted in parts.trusted_places(strategy)
+        }
         for key in self._known.keys() - used:
             self._retire(key, 3 * settings.outbound.timeout_s)
 
@@ -96,8 +104,17 @@ class Providers:
         return [
             f"strategy {name}: {why}"
             for name, strategy in settings.strategies.items()
-            if (why := self._known[_key(strategy, settings)].issuer.missing())
+            for why in self._missing(strategy, settings)
         ]
+
+    def _missing(self, strategy: Strategy, settings: Settings) -> list[str]:
+        issuers = [
+            self._known[_key(strategy, trusted.place, settings)].issuer
+            for trusted in parts.trusted_places(strategy)
+        ]
+        missing = {issuer: why for issuer in issuers if (why := issuer.missing())}
+        there_is_one = len(missing) < len(issuers)
+        return [why for issuer, why in missing.items() if not (issuer.absent and there_is_one)]
 
     def states(self) -> list[IssuerState]:
         """For the metrics."""
@@ -106,9 +123,14 @@ class Providers:
                 p.issuer.place.issuer,
                 len(p.issuer.keys.keys) if p.issuer.keys else 0,
                 p.issuer.keys_age_s,
-                {"keys": p.keys_http.breaker_state.value, "token": p.token_http.breaker_state.value},
+                {
+                    "keys": p.keys_http.breaker_state.value,
+                    "token": p.token_http.breaker_state.value,
+                    "introspection": p.introspection_http.breaker_state.value,
+                },
             )
             for p in self._known.values()
+            if not p.issuer.absent
         ]
 
     async def close(self) -> None:
@@ -146,6 +168,5 @@ async def _tend_forever(issuer: Issuer) -> None:
         await asyncio.sleep(wait_s)
 
 
-def _key(strategy: Strategy, settings: Settings) -> str:
-    place = parts.issuer_place(strategy)
+def _key(strategy: Strategy, place: IssuerPlace, settings: Settings) -> str:
     return repr((place, strategy.ca_file, strategy.allow_insecure_http, settings.keys, settings.outbound))

@@ -16,26 +16,23 @@ from aiohttp import web
 from validator.adapters.clock import SystemClock
 from validator.adapters.memory import MemoryRegistry
 from validator.adapters.sqlite import SqliteRegistry
-from validator.authn.access_token import AccessTokens
-from validator.authn.basic import BasicAuthenticator, BasicRules
-from validator.authn.bearer import BearerAuthenticator
-from validator.authn.session import SessionAuthenticator
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
-from validator.core.sessions import KEY_BYTES, KeyRing, SessionRules
-from validator.model import ClientCredentials, Method, Proof
+from validator.core.sessions import KEY_BYTES, KeyRing
+from validator.core.telling import Tell, nobody
+from validator.model import Proof
 from validator.pipeline import Lifetimes, Pipeline, Strategy
-from validator.ports import Authenticator, Clock
+from validator.ports import Clock
 from validator.server.control import control_application
 from validator.server.dataplane import Plane
 from validator.server.listening import identity, remove_own, tcp, unix
 from validator.server.metrics import Metrics, PlaneState
 from validator.server.runner import ControlRunner
 from validator.settings import Address, Settings
-from validator.settings import Strategy as StrategySettings
 from validator.singleflight import SingleFlight
 from validator.wiring import parts
-from validator.wiring.providers import Provider, Providers
+from validator.wiring.providers import Providers
+from validator.wiring.strategies import Shared, build
 
 _SECRET_BYTES = 32
 _SWEEP_S = 1.0
@@ -48,13 +45,17 @@ log = structlog.get_logger(__name__)
 class Sidecar:
     """The whole program but for its command line: ``start``, then ``reload`` at will, then ``stop``.
 
+    Args:
+        tell: hears of every step of every judgement; for ``explain``.
+
     Attributes:
         data_address: where the data plane listens; known once started.
         control_address: the same of the control plane.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, tell: Tell = nobody) -> None:
         self._settings = settings
+        self._tell = tell
         self._clock = clock or SystemClock()
         self._caches = Caches(secrets.token_bytes(_SECRET_BYTES), max_entries=settings.cache.max_entries)
         self.registry = MemoryRegistry(
@@ -233,67 +234,25 @@ class Sidecar:
 
     async def _strategies(self, settings: Settings) -> dict[str, Strategy]:
         keys = [key.get_secret_value() for key in settings.session.keys] or [self._own_session_key]
+        shared = Shared(
+            settings, self._clock, self._caches, self.registry, self._throttle, self._metrics, self._tell
+        )
         return {
-            name: self._strategy(
+            name: build(
                 name,
                 strategy,
-                await self._providers.get(strategy, settings, self._metrics),
-                settings,
-                KeyRing(keys, bound_to=strategy.issuer),
+                [
+                    await self._providers.get(strategy, trusted.place, settings, self._metrics)
+                    for trusted in parts.trusted_places(strategy)
+                ],
+                KeyRing(keys, bound_to=parts.session_binding(strategy)),
+                shared,
             )
             for name, strategy in settings.strategies.items()
         }
 
-    def _strategy(
-        self, name: str, strategy: StrategySettings, provider: Provider, settings: Settings, ring: KeyRing
-    ) -> Strategy:
-        rules = SessionRules(
-            settings.session.idle_ttl_s, settings.session.absolute_ttl_s, settings.session.outlive_token
-        )
-        fingerprint = parts.fingerprint(strategy, settings)
-        tokens = AccessTokens(
-            provider.issuer,
-            parts.token_rules(strategy, settings.limits.max_token_bytes),
-            self._clock,
-            verifications=lambda: self._metrics.verified(name),
-        )
-        refusals = self._caches.seed([b"refused", fingerprint, name.encode()])
-
-        def digest(pair: ClientCredentials) -> bytes:
-            seed = refusals.copy()
-            # A client id holds no colon here; the generation, so that a cleared cache forgets refusals too.
-            seed.update(f"{self._caches.generation}:{pair.client_id}:{pair.client_secret}".encode())
-            return seed.digest()
-
-        authenticators: dict[Method, Authenticator] = {
-            Method.BEARER: BearerAuthenticator(name, tokens),
-            Method.SESSION: SessionAuthenticator(name, ring, rules),
-            Method.CLIENT_CREDENTIALS: BasicAuthenticator(
-                name,
-                issuer=provider.issuer,
-                http=provider.token_http,
-                tokens=tokens,
-                options=parts.grant_options(strategy),
-                rules=BasicRules(settings.cache.proof_ttl_s, settings.cache.negative_ttl_s),
-                throttle=self._throttle,
-                clock=self._clock,
-                digest=digest,
-                registered=lambda client_id: self.registry.find(name, client_id) is not None,
-            ),
-        }
-        return Strategy(
-            name=name,
-            fingerprint=fingerprint,
-            methods=frozenset(strategy.auth_methods),
-            authenticators=authenticators,
-            ring=ring,
-            session_rules=rules,
-            cookie_name=settings.session.cookie_name,
-            max_token_bytes=settings.limits.max_token_bytes,
-        )
-
     def _new_throttle(self, settings: Settings) -> Throttle:
-        return Throttle(self._clock, **settings.throttle.model_dump())
+        return Throttle(self._clock, **settings.throttle.model_dump(exclude={"max_inactive_tokens"}))
 
     def _load_file(self, settings: Settings) -> None:
         self.registry.load_file(settings.file_applications(), strategies=tuple(settings.strategies))

@@ -1,0 +1,226 @@
+"""What `check` says about a strategy because of whose it is: a mistake where it could not work or would let in
+others, a warning where it likely means something else, and nothing about one that is right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from validator.settings import Settings, SettingsError, read
+
+TENANT = "https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111"
+API = {"audience": ["api://orders"]}
+GRAPH = ["https://graph.microsoft.com/.default"]
+SECRET = {"client_id": "gateway", "client_secret": "g4teway"}
+
+AZURE = {"idp": "azure", "issuer": f"{TENANT}/v2.0", **API}
+OKTA = {"idp": "okta", "issuer": "https://my-issuer.okta.com/oauth2/default", "scopes": ["orders"], **API}
+AUTH0 = {"idp": "auth0", "issuer": "https://my-issuer.eu.auth0.com", **API}
+CURITY = {"idp": "curity", "issuer": "https://id.example.com/oauth/v2/oauth-anonymous"}
+CURITY_API = CURITY | API | {"credential_claim": ["client_id"]}
+ISSUERS = {"azure-v1": f"{TENANT}/", "azure-v2": f"{TENANT}/v2.0"}
+
+
+def told(directory: Path, strategy: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Mistakes and warnings about the one strategy of a file: each with its setting."""
+    path = directory / "v.yaml"
+    path.write_text(yaml.safe_dump({"strategies": {"s": strategy}}))
+    path.chmod(0o600)
+    try:
+        settings = read(path, {})
+    except SettingsError as error:
+        return [f"{item.where.removeprefix('strategies.s.')}: {item}" for item in error.mistakes], []
+    shown = (warning for warning in settings.warnings if warning.where.startswith("strategies."))
+    return [], [f"{item.where.removeprefix('strategies.s.')}: {item.text}" for item in shown]
+
+
+def without(strategy: dict[str, Any], *names: str, **settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in strategy.items() if name not in names} | settings
+
+
+RIGHT = {
+    "the contract's azure": {
+        "idp": "azure",
+        "issuer": "https://sts.windows.net/11111111-1111-1111-1111-111111111111",
+        "credential_claim": ["appid"],
+        "audience": ["api://orders"],
+        "scopes": ["api://orders/.default"],
+        "auth_methods": ["client_credentials", "bearer", "session"],
+    },
+    "azure by its audience alone": AZURE,
+    "azure by a domain": AZURE | {"issuer": "https://login.microsoftonline.com/contoso.onmicrosoft.com/v2.0"},
+    "azure's own keys": AZURE | {"issuer": f"{TENANT}/.well-known/openid-configuration?appid=x"},
+    "azure-v1 with the other claim": AZURE | {"idp": "azure-v1", "credential_claim": ["azp"]},
+    "azure-v1, said twice": AZURE | {"idp": "azure-v1", "token_endpoint_version": "v1"},
+    "azure-v1, by an endpoint of its own": AZURE
+    | {"idp": "azure-v1", "token_endpoint_version": "v2", "token_endpoint": f"{TENANT}/oauth2/v2.0/token"},
+    "azure's first endpoint": AZURE | {"token_endpoint_version": "v1", "trust_token_response": False},
+    "azure for bearer tokens alone": without(AZURE, "scopes", auth_methods=["bearer"]),
+    "a resource by hand": without(
+        AZURE, "audience", auth_methods="client_credentials", token_params={"resource": "api://o"}
+    ),
+    "okta": OKTA,
+    "okta's guide's claim": OKTA | {"credential_claim": ["client_id"]},
+    "okta by RFC 8414": OKTA
+    | {"issuer": "https://x.okta.com/.well-known/oauth-authorization-server/oauth2/default"},
+    "okta's org server, asked": OKTA
+    | {"issuer": "https://my-issuer.okta.com", "introspection": {**SECRET, "tokens": "all"}},
+    "auth0": AUTH0,
+    "auth0's audience by hand": without(
+        AUTH0, "audience", auth_methods=["client_credentials"], token_params={"audience": "api://orders"}
+    ),
+    "curity": CURITY,
+    "curity, discovery URL": CURITY
+    | {"issuer": "https://id.example.com/oauth/v2/oauth-anonymous/.well-known/openid-configuration"},
+    "curity, opaque": CURITY_API | {"introspection": SECRET},
+    "keycloak": {"idp": "keycloak", "issuer": "https://sso.example.com/realms/orders", **API},
+    "kong identity": {
+        "idp": "kong-identity",
+        "issuer": "https://x.us.identity.konghq.com/auth",
+        "scopes": ["openid"],
+        **API,
+    },
+    "generic": {"idp": "generic", "issuer": "https://idp.example.com", "scopes": ["openid"], **API},
+    "another name": AUTH0 | {"additional_issuers": ["https://login.example.com/"]},
+}
+
+
+@pytest.mark.parametrize("strategy", RIGHT.values(), ids=RIGHT)
+def test_a_right_strategy_is_not_talked_about(tmp_path: Path, strategy: dict[str, Any]) -> None:
+    assert told(tmp_path, strategy) == ([], [])
+
+
+# Each: a strategy -> the setting at fault and words of the sentence.
+MISTAKES = {
+    "everybody's tenant": (
+        AZURE | {"issuer": "https://login.microsoftonline.com/common/v2.0"},
+        "issuer",
+        "your own",
+    ),
+    "every organisation": (AZURE | {"issuer": "https://login.microsoftonline.com/organizations"}, "issuer", "own"),
+    "private accounts": (AZURE | {"issuer": "https://login.microsoftonline.com/Consumers/v2.0"}, "issuer", "own"),
+    "everybody's, second": (
+        AZURE | {"additional_issuers": ["https://login.microsoftonline.com/common/v2.0"]},
+        "additional_issuers.0",
+        "your own",
+    ),
+    "no tenant": (AZURE | {"issuer": "https://login.microsoftonline.com"}, "issuer", "the tenant's id"),
+    "a token endpoint": (AZURE | {"issuer": f"{TENANT}/oauth2/v2.0/token"}, "issuer", "nothing else"),
+    "the same tenant": (AZURE | {"additional_issuers": [TENANT]}, "additional_issuers.0", "trusted already"),
+    "two APIs": (
+        AZURE | {"scopes": ["api://a/.default", "api://b/.default"]},
+        "scopes",
+        "refuses a request for two",
+    ),
+    "v1 by v2": (AZURE | {"idp": "azure-v1", "token_endpoint_version": "v2"}, "token_endpoint_version", "v1 with"),
+    "v2 by v1": (AZURE | {"idp": "azure-v2", "token_endpoint_version": "v1"}, "token_endpoint_version", "v2 with"),
+    "a version elsewhere": (OKTA | {"token_endpoint_version": "v2"}, "token_endpoint_version", "Entra alone"),
+    "trust elsewhere": (AUTH0 | {"trust_token_response": False}, "trust_token_response", "Entra alone"),
+    "okta's org server": (OKTA | {"issuer": "https://my-issuer.okta.com"}, "issuer", "treated as opaque"),
+    "okta, half a path": (OKTA | {"issuer": "https://my-issuer.okta.com/default"}, "issuer", "under /oauth2/"),
+    "okta's token endpoint": (
+        OKTA | {"issuer": "https://x.okta.com/oauth2/default/v1/token"},
+        "issuer",
+        "/oauth2/",
+    ),
+    "okta's org server, half asked": (
+        OKTA | {"issuer": "https://my-issuer.okta.com", "introspection": SECRET},
+        "introspection.tokens",
+        "all",
+    ),
+    "auth0's management": (AUTH0 | {"issuer": "https://x.auth0.com/api/v2/"}, "issuer", "https://x.auth0.com/"),
+}
+
+
+@pytest.mark.parametrize(("strategy", "where", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_a_strategy_that_cannot_work_is_a_mistake(
+    tmp_path: Path, strategy: dict[str, Any], where: str, words: str
+) -> None:
+    (found,), _ = told(tmp_path, strategy)
+    assert found.split(":")[0] == where
+    assert words in found
+
+
+# Each: a strategy -> the setting that is talked about and words of the sentence.
+WARNINGS = {
+    "a placeholder": (AZURE | {"issuer": "https://sts.windows.net/YOUR_TENANT_ID"}, "issuer", "'YOUR_TENANT_ID'"),
+    "no tenant elsewhere": (AZURE | {"issuer": "https://idp.example.com/a/b"}, "issuer", "no tenant"),
+    "scopes that are not sent": (AZURE | {"scopes": ["openid", "api://orders/read"]}, "scopes", "left out"),
+    "Graph as the audience": (AZURE | {"audience": ["api://orders", GRAPH[0][:-9]]}, "audience.1", "Graph alone"),
+    "Graph, trusted": (AZURE | {"scopes": GRAPH}, "scopes", "token endpoint's answer alone, over TLS"),
+    "Graph, not trusted": (AZURE | {"scopes": GRAPH, "trust_token_response": False}, "scopes", "is refused"),
+    "Graph, scopes required": (AZURE | {"scopes": GRAPH, "required_scopes": "read"}, "scopes", "is refused (req"),
+    "Entra cannot be asked": (AZURE | {"introspection": SECRET}, "introspection", "no introspection endpoint"),
+    "azure's claim": (AZURE | {"credential_claim": ["client_id"]}, "credential_claim", "[appid, azp]"),
+    "auth0's claim": (AUTH0 | {"credential_claim": "sub"}, "credential_claim", "[azp, client_id]"),
+    "okta's claim": (OKTA | {"credential_claim": ["azp"]}, "credential_claim", "[cid]"),
+    "okta without a scope": (without(OKTA, "scopes"), "scopes", "no scope to ask for"),
+    "okta's users": (OKTA | {"scopes": ["orders", "openid"]}, "scopes", "openid: about a user"),
+    "okta, imitated": (OKTA | {"issuer": "http://127.0.0.1:9400/default"}, "issuer", "no issuer that Okta has"),
+    "curity's users": (CURITY | {"scopes": ["openid"]}, "scopes", "openid: about a user"),
+    "introspection by nobody": (CURITY_API | {"introspection": {}}, "introspection", "RFC 7662"),
+    "introspection by nobody, no section": (
+        CURITY_API | {"introspection_endpoint": "https://id.example.com/introspect"},
+        "introspection_endpoint",
+        "RFC 7662",
+    ),
+}
+
+
+@pytest.mark.parametrize(("strategy", "where", "words"), WARNINGS.values(), ids=WARNINGS)
+def test_a_strategy_that_likely_means_something_else_is_worth_one_warning(
+    tmp_path: Path, strategy: dict[str, Any], where: str, words: str
+) -> None:
+    mistakes, (warning,) = told(tmp_path, strategy)
+    assert mistakes == []
+    assert warning.split(":")[0] == where
+    assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (without(AUTH0, "audience"), "opaque token, unless the tenant has a default audience"),
+        (without(AZURE, "audience"), "only a token for Microsoft Graph can be asked for"),
+    ],
+)
+def test_without_an_audience_each_provider_has_its_own_trouble(
+    tmp_path: Path, strategy: dict[str, Any], words: str
+) -> None:
+    mistakes, warnings = told(tmp_path, strategy)
+    assert mistakes == []
+    assert len(warnings) == 2
+    assert any(words in warning for warning in warnings)
+    assert any("tokens for every audience" in warning for warning in warnings)
+
+
+def test_a_claim_that_only_applications_have_guards_curitys_subject(tmp_path: Path) -> None:
+    """Without an audience, aud is the client itself, and tells it from a user."""
+    for_api = CURITY | API
+    guards: list[dict[str, Any]] = [
+        {"required_claims": {"kind": "application"}},
+        {"credential_claim": ["client_id"]},
+    ]
+    for guard in guards:
+        assert told(tmp_path, for_api | guard) == ([], [])
+    for unguarded in (for_api, for_api | {"required_claims": {"purpose": "access_token"}}):
+        assert ["client_id" in warning for warning in told(tmp_path, unguarded)[1]] == [True]
+
+
+@pytest.mark.parametrize("idp", ["azure", "okta", "auth0", "curity", "keycloak", "kong-identity", "generic"])
+@pytest.mark.parametrize("value", [7, True, None, [], {}, [7], [[]], {"a": 1}, "http://[", "a b"], ids=repr)
+def test_whatever_stands_there_nothing_breaks(tmp_path: Path, idp: str, value: object) -> None:
+    names = ("issuer", "additional_issuers", "credential_claim", "scopes", "audience", "required_claims")
+    more = ("introspection", "introspection_endpoint", "token_params", "auth_methods", "token_endpoint_version")
+    mistakes, _ = told(tmp_path, {"idp": idp} | dict.fromkeys((*names, *more), value))
+    assert mistakes
+
+
+def test_settings_in_code_are_not_held_to_defaults_that_nobody_wrote() -> None:
+    settings = Settings.model_validate(
+        {"strategies": {"okta": OKTA, "auth0": AUTH0, "v1": RIGHT["azure-v1, said twice"]}}
+    )
+    assert [warning.where for warning in settings.warnings] == ["session", "store"]
+    with pytest.raises(ValueError, match="Entra alone"):
+        Settings.model_validate({"strategies": {"okta": OKTA | {"token_endpoint_version": "v2"}}})

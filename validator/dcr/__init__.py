@@ -1,0 +1,1 @@
+"""Dynamic registration of clients: Konnect's HTTP DCR bridge, apart from HTTP itself."""

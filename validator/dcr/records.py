@@ -1,0 +1,139 @@
+"""The clients that the bridge knows, and how each is managed.
+
+Law of this file: everything between the bridge and what is stored of a client lives here: which one an id means, and
+that how it is managed is never lost on the way to the disk, nor written there in clear.
+"""
+
+import secrets
+
+import structlog
+
+from validator.core.registry import canonical_client_id
+from validator.core.sealing import NONCE_BYTES, Sealer, SealError
+from validator.dcr.plan import BridgeRefused
+from validator.errors import Unavailable
+from validator.model import Application, Origin
+from validator.ports import ClientRecord, ClientRecords
+
+_MAX_UNSAVED = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class Records:
+    """Clients by id."""
+
+    def __init__(self, store: ClientRecords) -> None:
+        self._store = store
+        self._unsaved: dict[tuple[str, str], str] = {}
+
+    async def find(self, client_id: str, strategy: str | None = None) -> ClientRecord:
+        """The record of the one client that ``client_id`` means, a deleted one's too.
+
+        Args:
+            strategy: decides where the id is known under several.
+
+        Raises:
+            BridgeRefused: there is none, or it is not the bridge's.
+            Unavailable: the store cannot say.
+        """
+        found = await self._store.records(client_id)
+        if len(found) > 1:
+            named = [record for record in found if record.strategy == strategy]
+            found = named or [record for record in found if not record.deleted] or found
+        if len(found) > 1:
+            names = ", ".join(record.strategy for record in found)
+            raise BridgeRefused(
+                400, "ambiguous_client", f"the client id {client_id!r} exists under several strategies ({names})"
+            )
+        if not found:
+            raise self._unknown(client_id)
+        return found[0]
+
+    def application(self, record: ClientRecord) -> Application:
+        """The application of a client, as it may be changed.
+
+        Raises:
+            BridgeRefused: it stands in the configuration file, or was deleted behind the bridge's back.
+        """
+        held = self._store.list(strategy=record.strategy, client_id=record.client_id)
+        if held and held[0].origin is Origin.FILE:
+            raise _of_the_file(held[0])
+        if not held:
+            raise BridgeRefused(
+                404,
+                "application_not_found",
+                f"the application of the client {record.client_id!r} was deleted through the sidecar's control "
+                "plane: delete the application in Konnect too and create it anew",
+            )
+        return held[0]
+
+    def management(self, record: ClientRecord, sealer: Sealer) -> str:
+        """How the client is managed. Raises ``BridgeRefused``: the key that sealed it is gone."""
+        unsaved = self._unsaved.get(_place(record))
+        if unsaved is not None:
+            return unsaved
+        try:
+            return sealer.open(record.sealed, bound_to=_place(record))
+        except SealError as error:
+            raise BridgeRefused(
+                400,
+                "sealed_by_another_key",
+                f"how the client {record.client_id!r} is managed at the identity provider cannot be opened: {error}. "
+                "Put the former key back as a further one in dcr.sealing_keys_file (or session.keys_file)",
+            ) from None
+
+    def sealed(self, strategy: str, client_id: str, management: str, sealer: Sealer) -> str:
+        bound_to = (strategy, canonical_client_id(client_id))
+        return sealer.seal(management, bound_to=bound_to, nonce=secrets.token_bytes(NONCE_BYTES))
+
+    async def keep(self, record: ClientRecord, management: str, sealer: Sealer) -> None:
+        """On the disk when this returns. Where the disk does not take it, it is kept in memory for the next call:
+        the identity provider takes the former one no more.
+
+        Raises:
+            Unavailable: the store did not take it.
+        """
+        place = _place(record)
+        if len(self._unsaved) < _MAX_UNSAVED:
+            self._unsaved[place] = management
+        try:
+            await self._store.reseal(*place, self.sealed(*place, management, sealer))
+        except Unavailable:
+            log.error("dcr_management_not_stored", strategy=record.strategy, client_id=record.client_id)
+            raise
+        self._unsaved.pop(place, None)
+
+    async def save_again(self, record: ClientRecord, sealer: Sealer) -> None:
+        """What could not be stored before. Raises ``Unavailable``."""
+        unsaved = self._unsaved.get(_place(record))
+        if unsaved is not None:
+            await self.keep(record, unsaved, sealer)
+
+    def _unknown(self, client_id: str) -> BridgeRefused:
+        held = self._store.list(client_id=client_id)
+        if held and held[0].origin is Origin.FILE:
+            return _of_the_file(held[0])
+        if held:
+            return BridgeRefused(
+                404,
+                "client_not_found",
+                f"the client {client_id!r} was not registered through this bridge, so it cannot be managed here: "
+                "change its application through the sidecar's control plane, and the client at the identity provider",
+            )
+        return BridgeRefused(
+            404, "client_not_found", f"no client {client_id!r} was ever registered through this bridge"
+        )
+
+
+def _of_the_file(application: Application) -> BridgeRefused:
+    return BridgeRefused(
+        400,
+        "read_only",
+        f"the application {application.id!r} of this client stands in the sidecar's configuration file: change it "
+        "there",
+    )
+
+
+def _place(record: ClientRecord) -> tuple[str, str]:
+    return record.strategy, canonical_client_id(record.client_id)

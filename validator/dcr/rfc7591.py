@@ -1,0 +1,106 @@
+"""Clients by RFC 7591, managed by RFC 7592.
+
+Law of this file: the order in which the provider is asked, nothing of what is asked (``core.registration``).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from validator.core import registration
+from validator.core.registration import Management, NewClient, RegisteredClient, RegistrationRefused
+from validator.dcr.registrar import Changes, Keep, UnusableClient
+from validator.errors import Unavailable
+from validator.model import HttpRequest
+from validator.ports import HttpClient
+
+_CANNOT_ROTATE = (
+    "the identity provider kept the client's secret when it was asked for another one (RFC 7592 section 2.2); let it "
+    "issue a new secret to an update without client_secret, or delete the application and create it anew. Nothing "
+    "has changed"
+)
+
+
+class Rfc7591Registrar:
+    """``ClientRegistrar`` by the standards.
+
+    Args:
+        http: for registration alone.
+        endpoint: where clients are registered; asked each time, since it may stand in the issuer's metadata.
+        initial_access_token: what the endpoint demands of who registers, or ``None``.
+    """
+
+    def __init__(
+        self, http: HttpClient, *, endpoint: Callable[[], Awaitable[str]], initial_access_token: str | None
+    ) -> None:
+        self._http = http
+        self._endpoint = endpoint
+        self._initial_access_token = initial_access_token
+
+    async def create(self, client: NewClient) -> RegisteredClient:
+        request = registration.registration_request(await self._endpoint(), client, self._initial_access_token)
+        document = await self._ask(request, "register a client")
+        try:
+            return registration.read_client(document, None)
+        except RegistrationRefused as refused:
+            await self._discard(document, refused)
+            raise
+
+    async def update(self, client_id: str, management: str, changes: Changes, keep: Keep) -> bool:
+        known, document = await self._current(management, keep)
+        changed = {**document, "client_id": client_id, "client_name": changes.name}
+        changed["redirect_uris"] = list(changes.redirect_uris)
+        _, answered = await self._put(known, changed, keep)
+        before, after = document.get("client_secret"), answered.get("client_secret")
+        return before is None or after is None or before == after
+
+    async def rotate_secret(self, client_id: str, management: str, keep: Keep) -> RegisteredClient:
+        known, document = await self._current(management, keep)
+        before = document.pop("client_secret", None)
+        known, answered = await self._put(known, {**document, "client_id": client_id}, keep)
+        rotated = registration.read_client(answered, known)
+        if before is None:
+            # It does not show secrets, so whether this one is new shows only when it is asked for once more.
+            before = rotated.client_secret
+            known, answered = await self._put(known, {**document, "client_id": client_id}, keep)
+            rotated = registration.read_client(answered, known)
+        if rotated.client_secret == before:
+            raise RegistrationRefused("secret_not_rotated", _CANNOT_ROTATE)
+        return rotated
+
+    async def delete(self, client_id: str, management: str) -> bool:
+        del client_id  # the address names it
+        reply = await self._http.send(registration.delete_request(Management.unpacked(management)))
+        return registration.read_deletion(reply)
+
+    async def _ask(self, request: HttpRequest, what: str) -> dict[str, Any]:
+        return registration.read_document(await self._http.send(request), what)
+
+    async def _current(self, management: str, keep: Keep) -> tuple[Management, dict[str, Any]]:
+        """What the provider has now: an update replaces all of it."""
+        known = Management.unpacked(management)
+        document = await self._ask(registration.read_request(known), "read the client")
+        return await _renewed(known, document, keep), document
+
+    async def _put(
+        self, known: Management, document: dict[str, Any], keep: Keep
+    ) -> tuple[Management, dict[str, Any]]:
+        answered = await self._ask(registration.update_request(known, document), "change the client")
+        return await _renewed(known, answered, keep), answered
+
+    async def _discard(self, document: dict[str, Any], refused: RegistrationRefused) -> None:
+        management = registration.management_of(document)
+        client_id = registration.client_id_of(document) or "of an unusable id"
+        if management is None:
+            raise UnusableClient(client_id, refused.description) from None
+        try:
+            registration.read_deletion(await self._http.send(registration.delete_request(management)))
+        except (RegistrationRefused, Unavailable):
+            raise UnusableClient(client_id, refused.description) from None
+
+
+async def _renewed(known: Management, document: dict[str, Any], keep: Keep) -> Management:
+    """How the client is managed after this reply, kept if it is another way than before."""
+    management = registration.management_of(document, known) or known
+    if management != known:
+        await keep(management.packed())
+    return management

@@ -1,0 +1,344 @@
+"""What is known of an identity provider, held against a strategy as it was written.
+
+Law of this file: a rule here follows from how one provider behaves, or from how it is asked about tokens, and says
+so; it skips what is not of the right shape.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from validator.core import entra, trust
+from validator.core.providers import PROVIDERS, USER_SCOPES, Provider
+from validator.settings.mistakes import Caution, Path, Problem, shown
+from validator.settings.values import is_loopback
+
+Finding = Problem | Caution
+Document = Mapping[str, Any]
+
+_DEFAULT: Final = "/.default"
+_TENANT_URL: Final = "https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111/v2.0"
+_OKTA_URL: Final = "https://my-issuer.okta.com/oauth2/default"
+_MANAGEMENT_API: Final = "/api/v2"
+_ENDPOINT_OF_IDP: Final = {"azure-v1": "v1", "azure-v2": "v2"}
+
+
+def provider_findings(path: Path, strategy: Document, methods: tuple[str, ...]) -> Iterator[Finding]:
+    """Everything about the strategy at ``path`` that its identity provider would not go along with.
+
+    Args:
+        methods: its ``auth_methods``, with the default where none are written.
+    """
+    idp = strategy.get("idp")
+    provider = PROVIDERS.get(idp) if isinstance(idp, str) else None
+    if provider is None:
+        return
+    yield from _claims(path, strategy, provider)
+    yield from _other_names(path, strategy, provider)
+    by_secret = "client_credentials" in methods
+    if trust.is_entra(provider.name):
+        yield from _entra_issuers(path, strategy)
+        yield from _entra_versions(path, strategy, provider)
+        yield from _entra_resources(path, strategy, methods)
+        return
+    for name in ("token_endpoint_version", "trust_token_response"):
+        if strategy.get(name) is not None:
+            yield Problem((*path, name), shown((*path, name), strategy[name]), "it with Entra alone (idp: azure)")
+    if by_secret:
+        yield from _user_scopes(path, strategy, provider)
+    if provider.name == "okta":
+        yield from _okta(path, strategy, by_secret=by_secret)
+    elif provider.name == "auth0":
+        yield from _auth0(path, strategy, by_secret=by_secret)
+    elif provider.name == "curity":
+        yield from _curity(path, strategy, provider)
+
+
+def introspects(strategy: Document) -> bool:
+    """Whether a strategy's opaque tokens are asked about."""
+    return strategy.get("introspection") is not None or strategy.get("introspection_endpoint") is not None
+
+
+def reads_own_subject(strategy: Document) -> bool:
+    """Whether tokens count only where ``aud`` names the client itself: ``sub`` without an audience."""
+    provider = PROVIDERS.get(str(strategy.get("idp")))
+    if provider is None:
+        return False
+    claims = _texts(strategy, "credential_claim") or provider.claims
+    return provider.people and claims[0] == "sub" and not introspects(strategy)
+
+
+def introspection_findings(path: Path, strategy: Document) -> Iterator[Finding]:
+    """What the settings of introspection say about each other."""
+    if not introspects(strategy):
+        return
+    section = strategy.get("introspection")
+    at: Path = (*path, "introspection" if section is not None else "introspection_endpoint")
+    if section is not None and not isinstance(section, Mapping):
+        return
+    settings: Document = section or {}
+    client = settings.get("client_id") is not None
+    secret = any(settings.get(name) is not None for name in ("client_secret", "client_secret_file"))
+    if client and not secret:
+        yield Problem(
+            (*at, "client_id"),
+            "no secret with it",
+            "client_secret_file or client_secret beside it",
+            "client_secret_file: /run/secrets/introspection-secret",
+        )
+    elif secret and not client:
+        name = "client_secret" if settings.get("client_secret") is not None else "client_secret_file"
+        yield Problem((*at, name), "no client_id with it", "client_id beside it", "client_id: gateway")
+    elif not client and settings.get("response") == "jwt":
+        yield Problem(
+            (*at, "response"),
+            "jwt without client_id",
+            "client_id and its secret beside it: a signed answer says for whom it was made (RFC 9701 section 5)",
+            "client_id: gateway",
+        )
+    elif not client:
+        yield Caution(
+            at,
+            "introspection.client_id is not set: we ask about tokens without saying who we are, which RFC 7662 "
+            "section 2.1 forbids identity providers to answer",
+        )
+
+
+def _texts(strategy: Document, name: str) -> tuple[str, ...]:
+    value = strategy.get(name)
+    value = value.split() if isinstance(value, str) else value
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list | tuple) else ()
+
+
+def _host_and_path(url: object) -> tuple[str, str] | None:
+    """Host and path of an issuer, however its discovery document was pasted; ``None``: it is no URL."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return None
+    if parts is None or not parts.hostname:
+        return None
+    before, well_known, after = parts.path.partition("/.well-known/")
+    # RFC 8414 section 3.1 puts the issuer's path behind.
+    inserted = f"/{after.partition('/')[2]}" if well_known and not before and "/" in after else before
+    return parts.hostname.lower(), inserted.rstrip("/")
+
+
+def _authority(url: object) -> str:
+    """Host and port, of what is a URL."""
+    return urlsplit(str(url)).netloc.lower()
+
+
+def _user_scopes(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+    about_users = [scope for scope in _texts(strategy, "scopes") if scope in USER_SCOPES]
+    if about_users and not provider.user_scopes:
+        yield Caution(
+            (*path, "scopes"),
+            f"{', '.join(about_users)}: about a user, and client credentials have none; never sent to "
+            f"{provider.title}",
+        )
+
+
+# All
+
+
+def _claims(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+    # Whoever names either of Entra's two claims means both.
+    same = set(entra.CLAIM_OF_VERSION.values()) if trust.is_entra(provider.name) else set()
+    for claim in _texts(strategy, "credential_claim"):
+        if claim in provider.never_issues - same:
+            right = " or ".join(provider.claims)
+            yield Caution(
+                (*path, "credential_claim"),
+                f"access tokens of {provider.title} do not carry the client id in {claim} but in {right}: write "
+                f"credential_claim: [{', '.join(provider.claims)}], or leave it out",
+            )
+
+
+def _other_names(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+    issuer = strategy.get("issuer")
+    first = _host_and_path(issuer)
+    for index, other in enumerate(_texts(strategy, "additional_issuers")):
+        at: Path = (*path, "additional_issuers", index)
+        if first is not None and _host_and_path(other) == first and _authority(other) == _authority(issuer):
+            yield Problem(at, shown(at, other), "another name than the issuer itself has")
+        elif trust.is_entra(provider.name) and _tenant_name(other).lower() == _tenant_name(issuer).lower() != "":
+            yield Problem(
+                at,
+                shown(at, other),
+                "another tenant's: both issuers of the tenant are trusted already (for the keys of one API, paste "
+                "the discovery URL with ?appid= as the issuer of a strategy of its own)",
+            )
+
+
+# Microsoft Entra ID
+
+
+def _tenant_name(url: object) -> str:
+    try:
+        tenant = entra.tenant(url) if isinstance(url, str) else None
+    except ValueError:
+        return ""
+    return tenant.name if tenant else ""
+
+
+def _entra_issuers(path: Path, strategy: Document) -> Iterator[Finding]:
+    named: list[tuple[Path, object]] = [((*path, "issuer"), strategy.get("issuer"))]
+    for index, other in enumerate(_texts(strategy, "additional_issuers")):
+        named.append(((*path, "additional_issuers", index), other))
+    for at, url in named:
+        if not isinstance(url, str) or _host_and_path(url) is None:
+            continue
+        tenant = _tenant_name(url)
+        if tenant.lower() in entra.MANY_TENANTS:
+            expected = "the issuer of your own tenant: this one stands for many, and would let in all of them"
+            yield Problem(at, shown(at, url), expected, _TENANT_URL)
+        elif not tenant and entra.is_microsoft(url):
+            expected = "the tenant's issuer and nothing else: the host, the tenant's id, and /v2.0 or nothing"
+            yield Problem(at, shown(at, url), expected, _TENANT_URL)
+        elif not tenant:
+            text = "no tenant in it, so that nothing binds a token's version and tenant to this issuer"
+            yield Caution(at, text)
+        elif not entra.GUID.fullmatch(tenant) and "." not in tenant:
+            yield Caution(at, f"{tenant[:60]!r} looks like no tenant's id or domain; put yours in its place")
+
+
+def _entra_versions(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+    only = _ENDPOINT_OF_IDP.get(provider.name)
+    version = strategy.get("token_endpoint_version")
+    if only and version in {"v1", "v2"} and version != only and strategy.get("token_endpoint") is None:
+        at: Path = (*path, "token_endpoint_version")
+        yield Problem(
+            at,
+            shown(at, version),
+            f"{only} with idp {provider.name}; idp: azure accepts the tokens of both, whichever endpoint is asked",
+            "idp: azure",
+        )
+    if introspects(strategy) and strategy.get("introspection_endpoint") is None:
+        yield Caution((*path, "introspection"), "Entra has no introspection endpoint; nothing can be asked")
+
+
+def _entra_resources(path: Path, strategy: Document, methods: tuple[str, ...]) -> Iterator[Finding]:
+    audience, scopes = _texts(strategy, "audience"), _texts(strategy, "scopes")
+    for index, value in enumerate(audience):
+        if entra.is_graph(value):
+            text = "Microsoft Graph's: its tokens can be verified by Graph alone and are refused as bearer tokens"
+            yield Caution((*path, "audience", index), text)
+    if "client_credentials" not in methods:
+        return
+    at: Path = (*path, "scopes")
+    unsent = [scope for scope in scopes if not scope.endswith(_DEFAULT)]
+    if unsent:
+        yield Caution(
+            at,
+            f"{', '.join(unsent)[:100]}: left out; to client credentials Entra grants nothing but the /.default "
+            "of one API, as in api://orders/.default",
+        )
+    resources = {scope.lower().removesuffix(_DEFAULT).rstrip("/") for scope in scopes if scope not in unsent}
+    if len(resources) > 1:
+        expected = "one API's: Entra refuses a request for two at once"
+        yield Problem(at, f"the /.default of {len(resources)} APIs", expected, "scopes: [api://orders/.default]")
+        return
+    params = strategy.get("token_params")
+    if isinstance(params, Mapping) and {"scope", "resource"} & params.keys():
+        return
+    issuer = strategy.get("issuer")
+    base = str(issuer) if _host_and_path(issuer) is not None else ""
+    if entra.is_graph(entra.grant_resource(base, audience, scopes)):
+        untrusted = strategy.get("trust_token_response") is False
+        refused = "trust_token_response: false" if untrusted else ""
+        if not refused and strategy.get("required_scopes"):
+            refused = "required_scopes cannot be looked for in it"
+        yield Caution(at, _graph_text(refused))
+
+
+def _graph_text(refused: str) -> str:
+    better = "better: register an API, and write audience: [api://orders] and scopes: [api://orders/.default]"
+    asked = "only a token for Microsoft Graph can be asked for, which nobody but Graph can verify"
+    if not refused:
+        return (
+            f"{asked}; so a client id and secret are proved by the token endpoint's answer alone, over TLS "
+            f"(trust_token_response), and as a bearer token it is refused; {better}"
+        )
+    return f"{asked}; so every client id and secret is refused ({refused}); {better}"
+
+
+# Okta
+
+
+def _okta(path: Path, strategy: Document, *, by_secret: bool) -> Iterator[Finding]:
+    yield from _okta_issuer(path, strategy)
+    params = strategy.get("token_params")
+    scopes = [scope for scope in _texts(strategy, "scopes") if scope not in USER_SCOPES]
+    if by_secret and not scopes and not (isinstance(params, Mapping) and "scope" in params):
+        yield Caution(
+            (*path, "scopes"),
+            "no scope to ask for: Okta refuses client credentials without one, unless the authorization server "
+            "has a default scope; name a custom scope of it",
+        )
+
+
+def _okta_issuer(path: Path, strategy: Document) -> Iterator[Finding]:
+    at: Path = (*path, "issuer")
+    found = _host_and_path(strategy.get("issuer"))
+    if found is None or _is_custom_server(found[1]):
+        return
+    why = (
+        "Okta has the tokens of its org authorization server treated as opaque, and does not offer it for API "
+        "gateways"
+        if not found[1]
+        else "a custom authorization server of Okta stands under /oauth2/"
+    )
+    form = "the issuer of a custom authorization server: https://{domain}/oauth2/{id}"
+    section = strategy.get("introspection")
+    asked = section.get("tokens") if isinstance(section, Mapping) else None
+    if introspects(strategy) and asked == "all":
+        return
+    if is_loopback(found[0]):
+        yield Caution(at, f"no issuer that Okta has ({why}); right would be {form}")
+    elif introspects(strategy):
+        where: Path = (*path, "introspection", "tokens")
+        yield Problem(where, shown(where, asked or "opaque"), f"all: {why}", "tokens: all")
+    else:
+        yield Problem(at, shown(at, strategy["issuer"]), f"{form} ({why}; or configure introspection)", _OKTA_URL)
+
+
+def _is_custom_server(path: str) -> bool:
+    before, slash, identifier = path.partition("/oauth2/")
+    return not before and bool(slash) and bool(identifier) and "/" not in identifier
+
+
+# Auth0
+
+
+def _auth0(path: Path, strategy: Document, *, by_secret: bool) -> Iterator[Finding]:
+    found = _host_and_path(strategy.get("issuer"))
+    if found is not None and found[1] == _MANAGEMENT_API:
+        at: Path = (*path, "issuer")
+        expected = "the tenant's own issuer: this is the audience of Auth0's Management API"
+        yield Problem(at, shown(at, strategy["issuer"]), expected, f"https://{found[0]}/")
+    params = strategy.get("token_params")
+    named = isinstance(params, Mapping) and "audience" in params
+    if by_secret and not strategy.get("audience") and not named:
+        yield Caution(
+            (*path, "audience"),
+            "audience is not set: without the identifier of an API, Auth0 refuses client credentials or answers "
+            "with an opaque token, unless the tenant has a default audience",
+        )
+
+
+# Curity
+
+
+def _curity(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+    claims = _texts(strategy, "credential_claim") or provider.claims
+    required = strategy.get("required_claims")
+    guarded = isinstance(required, Mapping) and bool(required.keys() - provider.required_claims.keys())
+    if "sub" in claims and not guarded and strategy.get("audience"):
+        # Without an audience aud is the client itself, and tells it from a user.
+        yield Caution(
+            (*path, "credential_claim"),
+            "sub is the user in a user's token, and a user's token for this audience looks like an application's: "
+            "have Curity issue client_id and set credential_claim: [client_id], or set required_claims that only "
+            "applications' tokens have, so that nobody passes by taking an application's name",
+        )
