@@ -87,11 +87,13 @@ class SidecarProcess:
     Attributes:
         data: address of the data plane, once started: ``host:port`` or ``unix:/path``.
         control: the same of the control plane.
+        dcr: the same of the bridge.
         lines: what it has said so far.
     """
 
     data: str
     control: str
+    dcr: str
 
     def __init__(
         self,
@@ -125,6 +127,7 @@ class SidecarProcess:
             self.kill()
             raise
         self.data, self.control = listening["data"], listening["control"]
+        self.dcr = listening.get("dcr") or self.control
         return self
 
     def launch(self) -> None:

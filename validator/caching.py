@@ -210,6 +210,7 @@ class Caches:
         """Nothing that is known of this client's credentials now, or being found out now, is used again."""
         self.proof_epoch.touch_client(strategy, client_id)
         self.epoch.touch_client(strategy, client_id)
+        self.denials.clear()  # whose they are is not known: a secret that was wrong may be right now
 
     def begin_anew(self) -> None:
         """What is known stays; what is being found out now, by rules that no longer hold, is not kept."""

@@ -149,9 +149,9 @@ class ClientRecords(RegistryAdmin, Protocol):
     async def adopt(self, application_id: str, new_id: str, name: str) -> Application:
         """Gives an application another id and name. Raises ``NotFound``, ``ReadOnly`` or ``Conflict``."""
 
-    async def forget(self, application_id: str, block: Revocation) -> None:
-        """Removes the application, marks its client as deleted, and adds ``block``, which names its client id and
-        strategy. That the application is gone already is no error."""
+    async def forget(self, block: Revocation) -> None:
+        """Removes the application of the client that ``block`` names by id and strategy, marks the client as
+        deleted, and adds ``block``. That there is no such application any more is no error."""
 
 
 class Epoch(Protocol):

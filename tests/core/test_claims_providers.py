@@ -195,3 +195,12 @@ def test_a_key_of_another_tenant_is_no_key_here(bound_to: object, usable: bool) 
     found = jwks.parse_key_set(json.dumps(document).encode(), f"https://sts.windows.net/{TID}/")
     assert ("bound" in {key.kid for key in found.keys}) is usable
     assert len(keys_of(mint).keys) == 2
+
+
+def test_a_token_of_entra_is_named_by_its_uti() -> None:
+    entra = dataclasses.replace(EXPECTED, version="2.0")
+    payload = claims(client_id="orders", ver="2.0", uti="u-1", jti="j-1")
+    assert judge(Jws("RS256", "k", "JWT", {}, payload, b"", b""), entra, NOW).token_id == "u-1"
+    assert judge(Jws("RS256", "k", "JWT", {}, payload, b"", b""), EXPECTED, NOW).token_id == "j-1"
+    with refused(Reason.TOKEN_MALFORMED, "uti"):
+        judge(Jws("RS256", "k", "JWT", {}, payload | {"uti": 7}, b"", b""), entra, NOW)

@@ -75,17 +75,21 @@ class OidcProvider:
         resources: the first is the one meant when a request names none.
         alg: of the first signing key: RS256, PS256, ES256, ES384, ES512 or EdDSA.
         initial_access_token: demanded by dynamic registration; ``None``: nothing is demanded.
+        rotates_secrets: an update of a client that names no secret gives it another one (RFC 7592 section 2.2). The
+            provider then demands an initial access token of its own make.
         port: 0 takes a free one.
 
     Attributes:
         issuer: from ``start`` on, ``http://127.0.0.1:<port>``.
         kid: of the key that signs now.
         pid: of the Node.js process.
+        initial_access_token: what dynamic registration demands.
     """
 
     issuer: str
     kid: str
     pid: int
+    initial_access_token: str | None
 
     def __init__(
         self,
@@ -94,12 +98,14 @@ class OidcProvider:
         resources: Sequence[Resource] = (Resource(),),
         alg: str = "RS256",
         initial_access_token: str | None = None,
+        rotates_secrets: bool = False,
         port: int = 0,
     ) -> None:
         self._config = {
             "alg": alg,
             "port": port,
             "initial_access_token": initial_access_token,
+            "rotates_secrets": rotates_secrets,
             "scopes": sorted({name for resource in resources for name in resource.scope.split()}),
             "clients": [_metadata(client) for client in clients],
             "resources": {
@@ -159,6 +165,7 @@ class OidcProvider:
             self.stop()
             raise
         self.issuer, self.kid = started["issuer"], started["kid"]
+        self.initial_access_token = started.get("initial_access_token")
 
     def stop(self) -> None:
         """The process has ended and its pipes are closed when this returns. May be repeated."""

@@ -46,6 +46,13 @@ function newKey(alg) {
   return { ...jwk, alg, use: 'sig', kid: crypto.randomUUID() };
 }
 
+// RFC 7592 section 2.2 leaves it to the provider; this one gives another secret to whoever does not name the present one.
+function rotate(ctx, properties) {
+  if (ctx.method === 'PUT' && !('client_secret' in ctx.oidc.body)) {
+    properties.client_secret = crypto.randomBytes(32).toString('base64url');
+  }
+}
+
 function resourceServer(indicator) {
   const resource = config.resources[indicator];
   if (!resource) {
@@ -76,7 +83,11 @@ function renew() {
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
       revocation: { enabled: true },
-      registration: { enabled: true, initialAccessToken: config.initial_access_token ?? false },
+      registration: {
+        enabled: true,
+        initialAccessToken: config.rotates_secrets || (config.initial_access_token ?? false),
+        policies: config.rotates_secrets ? { rotate } : undefined,
+      },
       registrationManagement: { enabled: true },
       resourceIndicators: {
         enabled: true,
@@ -115,16 +126,21 @@ function start(told) {
   config = told;
   adapter = createMemoryAdapter();
   keys = [newKey(config.alg)];
-  server.listen({ host: '127.0.0.1', port: config.port, backlog: 1024 }, () => {
+  server.listen({ host: '127.0.0.1', port: config.port, backlog: 1024 }, async () => {
     const { port } = server.address();
     issuer = `http://127.0.0.1:${port}`;
+    let token = config.initial_access_token;
     try {
       renew();
+      if (config.rotates_secrets) {
+        // Policies come with an initial access token, and stay with the clients that were registered by it.
+        token = await new provider.InitialAccessToken({ policies: ['rotate'] }).save();
+      }
     } catch (error) {
       console.error(error);
       process.exit(1);
     }
-    process.stdout.write(`${JSON.stringify({ port, issuer, kid: keys[0].kid })}\n`);
+    process.stdout.write(`${JSON.stringify({ port, issuer, kid: keys[0].kid, initial_access_token: token })}\n`);
   });
 }
 

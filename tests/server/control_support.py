@@ -33,9 +33,11 @@ class Running:
     def __init__(self):
         self.clock = ManualClock()
         self.token = None
+        self.bridge = None
         self.missing = []
         self.cleared = 0
         self.strategies = ["plain", "azure"]
+        self.session_ttl_s = 3600.0
         self.memory = MemoryRegistry(clock=self.clock, epoch=SilentEpoch(), strategies=self.strategies)
         self.registry = None
         self.url = ""
@@ -56,6 +58,8 @@ class Running:
             metrics=lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
             clear_cache=self.clear,
             token=lambda: self.token,
+            session_ttl_s=lambda: self.session_ttl_s,
+            bridge=self.bridge,
         )
 
     async def ask(self, method, path, body=None, **more):

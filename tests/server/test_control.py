@@ -8,7 +8,7 @@ from blockbuster import blockbuster_ctx
 from control_support import A_GUID, A_NEW, Running, raw, serving
 from structlog.testing import capture_logs
 
-from validator.model import Application, RegistrationStatus
+from validator.model import Application, Method, Proof, RegistrationStatus, Session
 
 
 @pytest.fixture
@@ -244,6 +244,10 @@ class TestRevocations:
             ({"jti": "b", "strategy": "plain"}, {"/strategy"}),
             ({"client_id": "a", "strategy": "nope"}, {"/strategy"}),
             ({"strategy": "plain"}, {""}),
+            ({"sessions_of": "a"}, {"/strategy"}),
+            ({"sessions_of": "a", "strategy": "nope"}, {"/strategy"}),
+            ({"sessions_of": "", "strategy": "plain"}, {"/sessions_of"}),
+            ({"sessions_of": "a", "client_id": "a", "strategy": "plain"}, {""}),
             ({"token": "a"}, {"", "/token"}),
             ({"jti": 5, "strategy": "nope"}, {"/jti", "/strategy"}),
             ({"jti": ""}, {"/jti"}),
@@ -258,6 +262,31 @@ class TestRevocations:
     async def test_mistakes(self, control, body, pointers):
         assert set(await control.mistakes("POST", "/v1/revocations", body)) == pointers
         assert control.registry.revocations() == []
+
+    async def test_sessions_of_end_with_the_longest_that_they_could_have_lasted(self, control):
+        control.session_ttl_s = 7200.0
+        body = {"sessions_of": "c1", "strategy": "plain"}
+        status, made = await control.ask("POST", "/v1/revocations", body)
+        assert status == 201
+        now = control.clock.now()
+        assert made == {**body, "created_at": now, "expires_at": now + 7200.0}
+        assert await control.ask("GET", "/v1/revocations") == (200, {"revocations": [made]})
+        named = {**body, "expires_at": now + 60}
+        assert (await control.ask("POST", "/v1/revocations", named))[1]["expires_at"] == now + 60
+        assert await control.ask("DELETE", "/v1/revocations", body) == (204, b"")
+        assert (await control.ask("DELETE", "/v1/revocations", body))[0] == 404
+
+    async def test_sessions_of_end_the_sessions_that_are_open_and_no_later_one(self, control):
+        def proof(opened_at):
+            session = Session("s1", "plain", "c1", opened_at, opened_at, opened_at + 3600)
+            return Proof("plain", Method.SESSION, "c1", opened_at + 900, opened_at + 3600, session=session)
+
+        before = control.clock.now()
+        control.clock.advance(10)
+        await control.ask("POST", "/v1/revocations", {"sessions_of": "c1", "strategy": "plain"})
+        control.clock.advance(10)
+        assert control.memory.covers(proof(before), None)
+        assert not control.memory.covers(proof(control.clock.now()), None)
 
     async def test_infinite_ends_are_refused(self, control):
         status, _ = await control.ask(

@@ -24,6 +24,7 @@ def application():
         metrics=lambda: (b"", "text/plain"),
         clear_cache=lambda: None,
         token=lambda: None,
+        session_ttl_s=lambda: 3600.0,
     )
 
 
@@ -93,4 +94,4 @@ def test_a_bare_string_is_a_registration_in_what_is_written_and_not_in_what_is_r
     assert {"type": "string"} in written["anyOf"]
     assert "$ref" in schemas["ApplicationView"]["properties"]["registrations"]["items"]
     assert schemas["ApplicationBody"]["additionalProperties"] is False
-    assert len(schemas["RevocationBody"]["oneOf"]) == 4
+    assert len(schemas["RevocationBody"]["oneOf"]) == 5

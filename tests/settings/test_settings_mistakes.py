@@ -35,12 +35,6 @@ BAD_TEXTS = {
     "no strategy": ("strategies: {}\n", 1, "strategies", "at least 1 entry"),
     "strategies missing": ("log: {}\n", 1, "strategies", "found nothing"),
     "not yet: redis": (STRATEGY + "redis: {url: x}\n", 2, "redis", "does not have it yet; remove the key"),
-    "not yet: dcr": (
-        STRATEGY + "listen:\n  dcr: x\n",
-        3,
-        "listen.dcr",
-        "does not have it yet; remove the key",
-    ),
     "boolean by another name": (
         STRATEGY + "session: {outlive_token: yes}\n",
         2,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from validator.settings import SettingsError, read
 
 GOOD = """\
-listen: {data: "127.0.0.1:8100", control: "[::1]:8101"}
+listen: {data: "127.0.0.1:8100", control: "[::1]:8101", dcr: "0.0.0.0:8102"}
 control: {token: 0123456789-0123456789}
 strategies:
   azure: &azure
@@ -30,6 +30,7 @@ strategies:
     jwks_uri: http://127.0.0.1:9400/jwks
     token_endpoint: http://127.0.0.1:9400/token
     algorithms: [RS256, EdDSA]
+    registration: {adapter: rfc7591, endpoint: "http://127.0.0.1:9400/register", initial_access_token: initial}
 applications:
   - id: 3f0c1c9e-0000-4000-8000-000000000001
     name: Orders mobile
@@ -39,6 +40,12 @@ applications:
 session: {keys: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=, idle_ttl_s: 900}
 cache: {decision_ttl_s: 30}
 store: {path: state.db}
+dcr:
+  api_keys: [aaaaaaaaaaaa, bbbbbbbbbbbb]
+  strategy: plain
+  strategies: {93f8380e-7798-4566-99e3-2edf2b57d289: plain}
+  services: {5f9fd312-a987-4628-b4c5-bb4f4fddd5f7: orders}
+  sealing_keys: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=
 """
 DATA = yaml.safe_load(GOOD)
 
@@ -110,7 +117,20 @@ def test_mutated_values(edits: list[tuple[tuple[str | int, ...], Any]]) -> None:
 
 names = st.lists(
     st.sampled_from(
-        ["LISTEN", "DATA", "STRATEGIES", "PLAIN", "SCOPES", "APPLICATIONS", "0", "NAME", "KEYS", "", "X"]
+        [
+            "LISTEN",
+            "DATA",
+            "STRATEGIES",
+            "PLAIN",
+            "SCOPES",
+            "APPLICATIONS",
+            "0",
+            "NAME",
+            "KEYS",
+            "DCR",
+            "API_KEYS",
+            "",
+        ]
     ),
     min_size=1,
     max_size=5,

@@ -215,14 +215,14 @@ class IdpClient:
     async def _repeated_once_if_stale(self, request: HttpRequest, url: URL) -> HttpReply:
         """A pooled connection may be closed by the provider in the moment in which it is used again.
 
-        Everything sent here may be repeated (RFC 9110 section 9.2.2): documents are read, and a second
-        client_credentials grant only mints another token.
+        What is repeated may be (RFC 9110 section 9.2.2): documents are read, and a second client_credentials
+        grant only mints another token. A second registration would make a second client.
         """
         trace = SimpleNamespace(reused=False)
         try:
             return await self._once(request, url, trace)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError):
-            if not trace.reused:
+            if not trace.reused or request.endpoint is Endpoint.REGISTRATION:
                 raise
         return await self._once(request, url, trace)
 

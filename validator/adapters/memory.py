@@ -175,6 +175,10 @@ class MemoryRegistry:
         """What a write to this id would meet: the file's application, or the stored one even if shadowed."""
         return self._file.by_id.get(application_id) or self._stored.by_id.get(application_id)
 
+    def stored_at(self, strategy: str, client_id: str) -> Application | None:
+        """The stored application of a client, even if shadowed."""
+        return self._stored.at(strategy, canonical_client_id(client_id))
+
     def check_free(self, application: Application) -> None:
         """Whether the place of this application is free; the one stored under its own id does not count.
 

@@ -9,16 +9,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from validator.adapters.memory import normal_revocation
 from validator.adapters.sqlite import SqliteRegistry, save, save_revocation
 from validator.core.registry import canonical_client_id
 from validator.errors import Unavailable
 from validator.model import Application, Reason, Revocation
-from validator.ports import ClientRecord, Conflict, NotFound, ReadOnly
+from validator.ports import ClientRecord, Conflict
 
 # Clients that were deleted are remembered for so long, so that a repeated deletion finds what it asks for.
 DELETED_KEPT_S = 30 * 86400.0
 
-_COLUMNS = "strategy, client_id, application_id, sealed, adopted, deleted_at"
+_RECORDS = """
+SELECT strategy, client_id, application_id, sealed, adopted, deleted_at FROM registered_clients
+WHERE client_key = ? ORDER BY strategy
+"""
 _INSERT = """
 INSERT OR REPLACE INTO registered_clients
     (strategy, client_key, client_id, application_id, sealed, adopted, deleted_at) VALUES (?, ?, ?, ?, ?, 0, NULL)
@@ -62,10 +66,10 @@ class SqliteClients(SqliteRegistry):
         too. Raises ``NotFound``, ``ReadOnly``, ``Conflict`` or ``Unavailable``."""
         return await self._write(partial(self._adopt, application_id, new_id, name))
 
-    async def forget(self, application_id: str, block: Revocation) -> None:
-        """The application is gone, its client's record is one of a deleted client, and ``block`` holds. That there
-        is no such application any more is no error. Raises ``Unavailable``."""
-        await self._write(partial(self._forget, application_id, block))
+    async def forget(self, block: Revocation) -> None:
+        """The application of the client that ``block`` names is gone, the client's record is one of a deleted
+        client, and ``block`` holds. That there is no such application is no error. Raises ``Unavailable``."""
+        await self._write(partial(self._forget, normal_revocation(block)))
 
     async def _record(self, application: Application, sealed: str) -> None:
         if self._memory.held(application.id) is not None:
@@ -98,32 +102,26 @@ class SqliteClients(SqliteRegistry):
         self._memory.apply(new)
         return new
 
-    async def _forget(self, application_id: str, block: Revocation) -> None:
+    async def _forget(self, block: Revocation) -> None:
+        if block.kind != "client_id" or block.strategy is None:
+            raise ValueError("a client to forget is named by its id and strategy")
         entry = self._memory.merged(block)
+        place = (block.strategy, block.value)
         now = self._clock.now()
         await self._commit(
             [
-                ("DELETE FROM applications WHERE id = ?", (application_id,)),
-                (_DELETED, (now, entry.strategy, entry.value)),
+                ("DELETE FROM applications WHERE strategy = ? AND client_key = ?", place),
+                (_DELETED, (now, *place)),
                 ("DELETE FROM registered_clients WHERE deleted_at <= ?", (now - DELETED_KEPT_S,)),
                 save_revocation(entry),
             ]
         )
         self._memory.revoke(entry)
-        try:
-            self._stored(application_id)
-        except (NotFound, ReadOnly):
-            return
-        self._memory.remove(application_id)
+        stored = self._memory.stored_at(*place)
+        if stored is not None:
+            self._memory.remove(stored.id)
 
     # From here on: the thread's side.
 
     def _rows(self, client_key: str) -> list[tuple[str, str, str, str, int, float | None]]:
-        return (
-            self._usable()
-            .execute(
-                f"SELECT {_COLUMNS} FROM registered_clients WHERE client_key = ? ORDER BY strategy",  # noqa: S608 - constant
-                (client_key,),
-            )
-            .fetchall()
-        )
+        return self._usable().execute(_RECORDS, (client_key,)).fetchall()

@@ -184,6 +184,11 @@ def _recognise(connection: sqlite3.Connection, path: Path | None) -> None:
     version, application_id, tables = _header(connection)
     if tables and application_id != _APPLICATION_ID:
         raise StoreError(f"{path} is the SQLite database of another program: set store.path to another file")
+    if tables and version < 1:
+        raise StoreError(
+            f"the registry's store {path} has no version: restore it from a backup, or move it away to start with "
+            "an empty one"
+        )
     if version > VERSION:
         raise StoreError(
             f"the registry's store {path} was written by a newer version (schema {version}, this one knows "

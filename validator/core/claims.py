@@ -106,7 +106,7 @@ def judge(jws: Jws, expected: Expectations, now: float, tell: Tell = nobody) -> 
     tell(Step.NOT_ID_TOKEN, None)
     _check_rights(payload, expected)
     tell(Step.SCOPES, None)
-    return Principal(client_id, float(payload["exp"]) + expected.leeway_s, _token_id(payload))
+    return Principal(client_id, float(payload["exp"]) + expected.leeway_s, _token_id(payload, expected))
 
 
 def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: float) -> Principal:
@@ -130,7 +130,7 @@ def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: 
     kinds.check_introspected(payload, client_id)
     _check_rights(payload, expected)
     ends = float("inf") if expires_at is None else expires_at + expected.leeway_s
-    return Principal(client_id, ends, _token_id(payload))
+    return Principal(client_id, ends, _token_id(payload, expected))
 
 
 def _check_begun(payload: Mapping[str, Any], expected: Expectations, now: float) -> None:
@@ -163,10 +163,11 @@ def _check_rights(payload: Mapping[str, Any], expected: Expectations) -> None:
         raise Denied(Reason.SCOPE_MISSING, f"the token lacks the scopes {', '.join(sorted(missing))}")
 
 
-def _token_id(payload: Mapping[str, Any]) -> str | None:
-    token_id = payload.get("jti")
+def _token_id(payload: Mapping[str, Any], expected: Expectations) -> str | None:
+    name = "uti" if expected.version is not None else "jti"  # Entra's own name for it
+    token_id = payload.get(name)
     if token_id is not None and not isinstance(token_id, str):
-        raise Denied(Reason.TOKEN_MALFORMED, "jti is not a string")
+        raise Denied(Reason.TOKEN_MALFORMED, f"{name} is not a string")
     return token_id
 
 

@@ -1,7 +1,7 @@
 """Whether a genuine token is an application's access token, or some other thing that its issuer signs.
 
-Law of this file: one issuer signs many kinds of token with the same keys, and people and applications may share one
-namespace; everything that tells them apart lives here (RFC 8725 section 3.12, RFC 9068 section 5, RFC 7800).
+Law of this file: one issuer signs many kinds of token with the same keys, and people and applications may share
+one namespace; everything that tells them apart lives here (RFC 8725 section 3.12, RFC 9068 section 5, RFC 7800).
 """
 
 from collections.abc import Iterable, Mapping

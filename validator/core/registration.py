@@ -1,10 +1,11 @@
 """Requests that register a client and manage it, and their replies.
 
-Law of this file: everything that decides how an identity provider is asked for a client, and what its answer means,
-lives here (RFC 7591 section 3, RFC 7592 section 2). Nothing is sent from here, and nothing is kept.
+Law of this file: everything that decides how an identity provider is asked for a client, and what its answer
+means, lives here (RFC 7591 section 3, RFC 7592 section 2). Nothing is sent from here, and nothing is kept.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ _SERVERS_OWN = (
 )  # fmt: skip
 _MAX_ID_CHARS, _MAX_SECRET_CHARS, _MAX_TOKEN_CHARS, _MAX_URL_CHARS = 256, 2048, 8192, 2048
 _MAX_EPOCH_S = 10**11
+# RFC 7591 section 3.2.2, or Okta's own. Narrow: what a provider writes there must not carry a secret further.
+_CODE = re.compile(r"[a-z]{2,20}(?:_[a-z]{1,20}){0,3}|E[0-9]{7}")
 
 
 class RegistrationRefused(Exception):
@@ -35,6 +38,10 @@ class RegistrationRefused(Exception):
         super().__init__(error, description)
         self.error = error
         self.description = description
+
+
+class UnreadableReply(RegistrationRefused):
+    """It said yes, and what it did can only be guessed: there may be a client of whom nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class RegisteredClient:
     """A client as the identity provider made it or changed it.
 
     Attributes:
-        issued_at, expires_at: seconds since the epoch, of the client id and the secret; 0 for ``expires_at``: never.
+        issued_at, expires_at: seconds since the epoch, of the client id and the secret; 0 for the latter: never.
         management: how it is managed from now on, in a form that only the adapter reads. A secret.
     """
 
@@ -125,14 +132,16 @@ def read_document(reply: HttpReply, what: str) -> dict[str, Any]:
     """The client information of a reply (RFC 7591 section 3.2.1), to a request that was to do ``what``.
 
     Raises:
-        RegistrationRefused: it is an error (section 3.2.2), or no JSON object.
+        RegistrationRefused: it is an error (section 3.2.2).
+        UnreadableReply: it is a success without a JSON object.
     """
     document = _document(reply)
     if reply.status not in (_OK, _CREATED) or "error" in document:
         raise refusal(reply, what)
     if not document:
-        raise RegistrationRefused(
-            "invalid_registration_reply", f"asked to {what}, the identity provider answered without a JSON object"
+        raise UnreadableReply(
+            "invalid_registration_reply",
+            f"asked to {what}, the identity provider answered {reply.status} without a JSON object",
         )
     return document
 
@@ -167,7 +176,7 @@ def read_client(document: Mapping[str, Any], known: Management | None) -> Regist
 
 
 def client_id_of(document: Mapping[str, Any]) -> str | None:
-    """The client id, if it can be one: RFC 6749 appendix A.1, and no colon, which Basic (RFC 7617) cannot carry."""
+    """The client id, if it can be one (RFC 6749 appendix A.1); no colon, which Basic (RFC 7617) cannot carry."""
     value = document.get("client_id")
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS:
         return None
@@ -200,8 +209,9 @@ def read_deletion(reply: HttpReply, *, gone: Sequence[int] = tuple(_GONE)) -> bo
 
 def refusal(reply: HttpReply, what: str) -> RegistrationRefused:
     """What an error reply means. The provider's own words are not repeated: they may quote what was sent."""
-    error = _document(reply).get("error")
-    code = error if isinstance(error, str) and len(error) <= 64 and error.isidentifier() else ""  # noqa: PLR2004 - a code
+    document = _document(reply)
+    error = document.get("error", document.get("errorCode"))
+    code = error if isinstance(error, str) and _CODE.fullmatch(error) else ""
     advice = _ADVICE.get(code) or _ADVICE.get(str(reply.status)) or "its own log says more"
     said = f"{reply.status} ({code})" if code else str(reply.status)
     return RegistrationRefused(
@@ -216,16 +226,16 @@ _ADVICE = {
     "invalid_software_statement": "it demands a software statement, which Konnect does not send",
     "unapproved_software_statement": "it demands a software statement, which Konnect does not send",
     "invalid_scope": "it does not know a scope of the application",
-    "401": "the token it was sent does not count (any more); for a new client check dcr.initial_access_token, an "
-    "existing one is gone there or its registration access token was replaced",
+    "401": "the token it was sent does not count (any more); for a new client check the strategy's "
+    "registration.initial_access_token_file, an existing one is gone there or its own token was replaced",
     "403": "the token it was sent may not do this; check its rights there",
-    "404": "there is no such endpoint or client; check dcr.registration_endpoint",
+    "404": "there is no such endpoint or client; check the strategy's registration.endpoint",
     "405": "it has no client management (RFC 7592); switch it on there",
 }
 
 
 def _request(method: str, url: str, token: str | None, document: Mapping[str, Any] | None = None) -> HttpRequest:
-    headers = {"Accept": "application/json"}
+    headers = {"Accept": "application/json", "Connection": "close"}  # see validator.dcr.registrar
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     body = b""

@@ -1,8 +1,8 @@
 """Sealing, opening what is kept on a disk for ourselves alone.
 
 Law of this file: everything that decides whether a sealed text is ours, and for what it was sealed, lives here. A
-text is ``base64url(version | key id | nonce | AES-256-GCM(content))``, bound to what it belongs to, so that it cannot
-be moved to another place; the key id picks the one key that may open it, so that keys can be rotated.
+text is ``base64url(version | key id | nonce | AES-256-GCM(content))``, bound to what it belongs to, so that it
+cannot be moved to another place; the key id picks the one key that may open it, so that keys can be rotated.
 """
 
 import base64
@@ -47,7 +47,7 @@ class Sealer:
         return f"Sealer({self._purpose}, {len(self._keys)} keys)"
 
     def seal(self, content: str, *, bound_to: Sequence[str], nonce: bytes) -> str:
-        """``content`` for whoever names the same ``bound_to``. ``nonce``: 12 fresh random bytes, never used twice."""
+        """``content`` for whoever names the same ``bound_to``. ``nonce``: 12 fresh random bytes, for once."""
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"a nonce has {NONCE_BYTES} bytes")
         head = _VERSION + self._first + nonce

@@ -20,10 +20,12 @@ from validator.dcr.records import Records
 from validator.dcr.registrar import Changes, Keep
 from validator.errors import Unavailable
 from validator.model import Application, RegistrationStatus, Revocation
-from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound
+from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound, RegistryError
 
 # A token of a deleted client may live on, but not for so long.
 _BLOCK_S = 30 * 86400.0
+_ALL = 1 << 31  # more revocations than there can be
+_KONNECTS = frozenset({RegistrationStatus.APPROVED, RegistrationStatus.PENDING})
 
 _T = TypeVar("_T")
 log = structlog.get_logger(__name__)
@@ -84,7 +86,10 @@ class Bridge:
             lock = self._turns.setdefault(canonical_client_id(client_id), asyncio.Lock())
             async with lock:
                 self._creation.named(client_id)
-                return await call()
+                try:
+                    return await call()
+                except RegistryError as error:  # the control plane changed it at the same time
+                    raise BridgeRefused(400, "application_changed", f"{error}: try again") from None
 
         return await self._carried(turn())
 
@@ -100,8 +105,8 @@ class Bridge:
         if not task.cancelled():
             task.exception()  # seen, also when the caller has gone
 
-    # Deleting: blocked here first, then deleted there, then forgotten here. Whoever repeats it meets the block, and
-    # a provider that says the client is gone.
+    # Deleting: blocked here first, then deleted there, then forgotten here. Whoever repeats it meets the block,
+    # and a provider that says the client is gone.
 
     async def _delete(self, client_id: str) -> None:
         plan = self._plan()
@@ -124,8 +129,14 @@ class Bridge:
                 await self._lift(block)
             raise
         if not there:
-            log.warning("dcr_gone_already", strategy=record.strategy, client_id=record.client_id)
-        await self._store.forget(record.application_id, block)
+            log.warning(
+                "dcr_gone_already",
+                strategy=record.strategy,
+                client_id=record.client_id,
+                advice="nothing, unless it still exists there under another registration access token",
+            )
+        await self._store.forget(block)
+        self._records.gone(record)
         log.info("dcr_deleted", strategy=record.strategy, client_id=record.client_id)
 
     def _blocked(self, block: Revocation) -> Revocation | None:
@@ -143,7 +154,7 @@ class Bridge:
         try:
             await self._store.unrevoke(block)
         except Unavailable:
-            log.error(
+            log.error(  # noqa: TRY400 - the call itself tells why
                 "dcr_block_not_lifted",
                 strategy=block.strategy,
                 client_id=block.value,
@@ -156,8 +167,7 @@ class Bridge:
         plan = self._plan()
         record = await self._existing(client_id)
         registrar = plan.of(record.strategy).registrar
-        await self._records.save_again(record, plan.sealer)
-        management = self._records.management(record, plan.sealer)
+        management = await self._records.saved_management(record, plan.sealer)
         try:
             client = await registrar.rotate_secret(record.client_id, management, self._keep(record, plan))
         finally:
@@ -201,8 +211,8 @@ class Bridge:
                 raise BridgeRefused(
                     400,
                     "another_application",
-                    f"the client {record.client_id!r} belongs to the application {record.application_id!r}, not to "
-                    f"{event.application_id!r}",
+                    f"the client {record.client_id!r} belongs to the application {record.application_id!r}, not "
+                    f"to {event.application_id!r}",
                 )
             return application
         try:
@@ -212,10 +222,13 @@ class Bridge:
 
     async def _update(self, record: ClientRecord, application: Application, event: Event, plan: Plan) -> None:
         registrar = plan.of(record.strategy).registrar
-        await self._records.save_again(record, plan.sealer)
-        management = self._records.management(record, plan.sealer)
+        management = await self._records.saved_management(record, plan.sealer)
         changes = Changes(event.application_name, event.redirect_uris)
-        same_secret = await registrar.update(record.client_id, management, changes, self._keep(record, plan))
+        try:
+            same_secret = await registrar.update(record.client_id, management, changes, self._keep(record, plan))
+        except Unavailable:
+            self._purge(record.strategy, record.client_id)  # the provider may have replaced the secret
+            raise
         if application.name != event.application_name:
             await self._store.adopt(application.id, application.id, event.application_name)
         if not same_secret:
@@ -223,18 +236,18 @@ class Bridge:
             raise BridgeRefused(
                 400,
                 "secret_replaced",
-                f"the application is updated, but the identity provider gave the client {record.client_id!r} another "
-                "secret with it, which was asked to be kept: request a new secret for the application",
+                f"the application is updated, but the identity provider gave the client {record.client_id!r} "
+                "another secret with it, which was asked to be kept: request a new secret for the application",
             )
 
     async def _add(self, application: Application, service: str, status: RegistrationStatus) -> None:
-        known = application.registrations.get(service)
-        # Told again, it takes nothing back that somebody has approved since.
-        if known is not status and not (known is RegistrationStatus.APPROVED):
+        # Told again, it takes nothing back that somebody has decided since: approved, revoked or rejected.
+        if service not in application.registrations:
             await self._store.set_registration(application.id, service, status)
 
     async def _remove(self, application: Application, service: str) -> None:
-        if service in application.registrations:
+        # What an operator has shut stays shut, or coming back through the portal would open it.
+        if application.registrations.get(service) in _KONNECTS:
             try:
                 await self._store.set_registration(application.id, service, None)
             except NotFound:
@@ -251,6 +264,3 @@ class Bridge:
             return self._records.keep(record, management, plan.sealer)
 
         return keep
-
-
-_ALL = 1 << 31  # more revocations than there can be

@@ -1,7 +1,7 @@
 """How a client comes to be.
 
-Law of this file: of a client that is made at the identity provider and not recorded here, nothing remains there; and
-of a request that is repeated because its answer was lost, one client comes, not two.
+Law of this file: of a client that is made at the identity provider and not recorded here, nothing remains there;
+and of a request that is repeated because its answer was lost, one client comes, not two.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import astuple
+from functools import partial
 
 import structlog
 from cachetools import TTLCache
@@ -38,6 +39,8 @@ class Creation:
     Args:
         run: carries a coroutine through to its end even when its caller goes away.
         pause: waits for some seconds.
+        undo_delays_s: between the attempts to delete a client that could not be recorded.
+        retry_window_s: for so long a repeated request is answered as it was before.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class Creation:
         self._pause = pause
         self._undo_delays_s = undo_delays_s
         self._flight: SingleFlight[bytes, Credentials] = SingleFlight()
-        self._undoing: set[asyncio.Task[None]] = set()
+        self._undoing: set[asyncio.Task[bool]] = set()
         # What was answered to whom, sealed by a key that ends with the process.
         self._answered: TTLCache[bytes, tuple[str, str, str]] = TTLCache(
             _MAX_REMEMBERED, retry_window_s, timer=clock.monotonic
@@ -81,15 +84,19 @@ class Creation:
 
     def named(self, client_id: str) -> None:
         """A call names the client, so its answer has arrived: who asks the same again wants another one."""
-        digest = self._by_client.pop(canonical_client_id(client_id), None)
-        if digest is not None:
-            self._answered.pop(digest, None)
+        client = canonical_client_id(client_id)
+        digest = self._by_client.pop(client, None)
+        if digest is not None and (answered := self._answered.get(digest)) is not None:
+            _, answered_with, _ = answered
+            if canonical_client_id(answered_with) == client:
+                del self._answered[digest]
 
     async def close(self) -> None:
         """Gives up what is still to be undone, and names it in the log."""
-        for task in self._undoing:
+        undoing = set(self._undoing)
+        for task in undoing:
             task.cancel()
-        await asyncio.gather(*self._undoing, return_exceptions=True)
+        await asyncio.gather(*undoing, return_exceptions=True)
 
     def _remembered(self, digest: bytes) -> Credentials | None:
         answered = self._answered.get(digest)
@@ -103,8 +110,9 @@ class Creation:
     def _remember(self, digest: bytes, strategy: str, credentials: Credentials) -> None:
         self._answered.expire()
         if len(self._by_client) >= 2 * _MAX_REMEMBERED:  # of answers that have expired
-            kept = {found: client for client, found in self._by_client.items() if found in self._answered}
-            self._by_client = {client: found for found, client in kept.items()}
+            self._by_client = {
+                client: known for client, known in self._by_client.items() if known in self._answered
+            }
         text = json.dumps(astuple(credentials))
         sealed = self._own.seal(text, bound_to=(digest.hex(),), nonce=secrets.token_bytes(NONCE_BYTES))
         self._answered[digest] = (strategy, credentials.client_id, sealed)
@@ -115,13 +123,15 @@ class Creation:
         client = await self._register(wanted, plan, strategy)
         # Before it is recorded: should the process end here, this line is what is known of the client.
         log.info("dcr_registered", strategy=strategy, client_id=client.client_id)
-        application = Application(str(uuid.uuid4()), wanted.client_name, strategy, client.client_id)
-        sealed = self._records.sealed(strategy, client.client_id, client.management, plan.sealer)
         try:
+            application = Application(str(uuid.uuid4()), wanted.client_name, strategy, client.client_id)
+            sealed = self._records.sealed(strategy, client.client_id, client.management, plan.sealer)
             await self._store.record(application, sealed)
         except Conflict as conflict:
             # Deleting it would delete the client of the application that has it.
-            log.error("dcr_client_id_taken", strategy=strategy, client_id=client.client_id)
+            log.error(  # noqa: TRY400 - the answer tells why
+                "dcr_client_id_taken", strategy=strategy, client_id=client.client_id
+            )
             raise BridgeRefused(
                 400, "client_id_taken", f"the identity provider handed out a client id again: {conflict}"
             ) from None
@@ -137,15 +147,17 @@ class Creation:
         try:
             return await registering.registrar.create(wanted.client(registering))
         except UnusableClient as unusable:
-            _log_orphan(strategy, unusable.client_id, "it cannot be used, and could not be deleted again")
+            why = f"{unusable.description}; it could not be deleted again"
+            _log_orphan(strategy, unusable.client_id, why, client_name=wanted.client_name)
+            named = f"A client {unusable.client_id!r}" if unusable.client_id is not None else "A client"
             raise BridgeRefused(
                 400,
                 "invalid_registration_reply",
-                f"{unusable.description}. A client {unusable.client_id!r} was made there and could not be deleted "
-                "again: delete it by hand",
+                f"{unusable.description}. {named} of the name {wanted.client_name!r} may exist there now: "
+                "delete it by hand",
             ) from None
         except Unavailable as unavailable:
-            log.error(
+            log.error(  # noqa: TRY400 - the detail tells why
                 "dcr_outcome_unknown",
                 strategy=strategy,
                 client_name=wanted.client_name,
@@ -159,21 +171,20 @@ class Creation:
             return
         task = asyncio.create_task(self._undo_later(registrar, strategy, client))
         self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
+        task.add_done_callback(partial(self._undone, strategy, client.client_id))
 
-    async def _undo_later(self, registrar: ClientRegistrar, strategy: str, client: RegisteredClient) -> None:
-        done = False
-        try:
-            for delay_s in self._undo_delays_s:
-                await self._pause(delay_s)
-                if await self._deleted(registrar, strategy, client):
-                    done = True
-                    return
-        finally:
-            if not done:
-                _log_orphan(
-                    strategy, client.client_id, "it was made, not recorded, and could not be deleted again"
-                )
+    def _undone(self, strategy: str, client_id: str, task: asyncio.Task[bool]) -> None:
+        self._undoing.discard(task)
+        # Given up, perhaps before it began; or it failed as nothing should.
+        if task.cancelled() or task.exception() is not None or not task.result():
+            _log_orphan(strategy, client_id, "it was made, not recorded, and could not be deleted again")
+
+    async def _undo_later(self, registrar: ClientRegistrar, strategy: str, client: RegisteredClient) -> bool:
+        for delay_s in self._undo_delays_s:
+            await self._pause(delay_s)
+            if await self._deleted(registrar, strategy, client):
+                return True
+        return False
 
     async def _deleted(self, registrar: ClientRegistrar, strategy: str, client: RegisteredClient) -> bool:
         """Whether it is settled: deleted, or refused for good, which the log tells."""
@@ -188,11 +199,12 @@ class Creation:
         return True
 
 
-def _log_orphan(strategy: str, client_id: str, why: str) -> None:
+def _log_orphan(strategy: str, client_id: str | None, why: str, **more: str) -> None:
     log.error(
         "dcr_orphan",
         strategy=strategy,
         client_id=client_id,
         detail=why,
+        **more,
         advice="delete it at the identity provider",
     )

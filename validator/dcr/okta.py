@@ -1,8 +1,8 @@
-"""Clients by Okta's own client API (``/oauth2/v1/clients`` of the org), which has no registration access tokens: an
-API token of the org (SSWS) may do everything.
+"""Clients by Okta's own client API (``/oauth2/v1/clients`` of the org), which has no registration access tokens:
+an API token of the org (SSWS) may do everything.
 
-Law of this file: what Okta does its own way. It is the worked example of an adapter to a provider without RFC 7591;
-its documents are those of RFC 7591, so reading them is ``core.registration``'s.
+Law of this file: what Okta does its own way. It is the worked example of an adapter to a provider without RFC
+7591; its documents are those of RFC 7591, so reading them is ``core.registration``'s.
 """
 
 import json
@@ -44,7 +44,10 @@ class OktaRegistrar:
         if service:
             metadata["response_types"] = ["token"]  # Okta's own default for a service; it refuses none
         metadata.pop("scope", None)  # granted by the authorization server's policies, not to a client
-        document = await self._ask("POST", self._clients, "register a client", metadata)
+        try:
+            document = await self._ask("POST", self._clients, "register a client", metadata)
+        except registration.UnreadableReply as unreadable:
+            raise UnusableClient(None, unreadable.description) from None
         try:
             return registration.read_client(document, _UNUSED)
         except RegistrationRefused as refused:
@@ -81,7 +84,11 @@ class OktaRegistrar:
         return registration.read_document(await self._http.send(self._request(method, url, document)), what)
 
     def _request(self, method: str, url: str, document: Mapping[str, Any] | None = None) -> HttpRequest:
-        headers = {"Accept": "application/json", "Authorization": f"SSWS {self._api_token}"}
+        headers = {
+            "Accept": "application/json",
+            "Authorization": f"SSWS {self._api_token}",
+            "Connection": "close",
+        }
         body = b""
         if document is not None:
             headers["Content-Type"] = "application/json"
@@ -91,7 +98,7 @@ class OktaRegistrar:
     async def _discard(self, document: Mapping[str, Any], refused: RegistrationRefused) -> None:
         client_id = registration.client_id_of(document)
         if client_id is None:
-            raise UnusableClient("of an unusable id", refused.description) from None
+            raise UnusableClient(None, refused.description) from None
         try:
             await self.delete(client_id, "")
         except (RegistrationRefused, Unavailable):

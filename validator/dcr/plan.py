@@ -98,8 +98,8 @@ class Plan:
             raise BridgeRefused(
                 400,
                 "unknown_auth_strategy",
-                f"the client belongs to the strategy {strategy!r}, which the bridge does not serve any more: name it "
-                "in dcr.strategy or dcr.strategies of the sidecar's configuration",
+                f"the client belongs to the strategy {strategy!r}, which the bridge does not serve any more: name "
+                "it in dcr.strategy or dcr.strategies of the sidecar's configuration",
             )
         return found
 

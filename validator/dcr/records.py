@@ -1,7 +1,7 @@
 """The clients that the bridge knows, and how each is managed.
 
-Law of this file: everything between the bridge and what is stored of a client lives here: which one an id means, and
-that how it is managed is never lost on the way to the disk, nor written there in clear.
+Law of this file: everything between the bridge and what is stored of a client lives here: which one an id means,
+and that how it is managed is never lost on the way to the disk, nor written there in clear.
 """
 
 import secrets
@@ -34,7 +34,7 @@ class Records:
             strategy: decides where the id is known under several.
 
         Raises:
-            BridgeRefused: there is none, or it is not the bridge's.
+            BridgeRefused: there is none, or it is not the bridge's, or not any more: the file has it.
             Unavailable: the store cannot say.
         """
         found = await self._store.records(client_id)
@@ -48,25 +48,27 @@ class Records:
             )
         if not found:
             raise self._unknown(client_id)
-        return found[0]
+        record = found[0]
+        held = self._held(record)
+        if held is not None and held.origin is Origin.FILE and not record.deleted:
+            raise _of_the_file(held)
+        return record
 
     def application(self, record: ClientRecord) -> Application:
         """The application of a client, as it may be changed.
 
         Raises:
-            BridgeRefused: it stands in the configuration file, or was deleted behind the bridge's back.
+            BridgeRefused: it was deleted behind the bridge's back.
         """
-        held = self._store.list(strategy=record.strategy, client_id=record.client_id)
-        if held and held[0].origin is Origin.FILE:
-            raise _of_the_file(held[0])
-        if not held:
+        held = self._held(record)
+        if held is None:
             raise BridgeRefused(
                 404,
                 "application_not_found",
                 f"the application of the client {record.client_id!r} was deleted through the sidecar's control "
                 "plane: delete the application in Konnect too and create it anew",
             )
-        return held[0]
+        return held
 
     def management(self, record: ClientRecord, sealer: Sealer) -> str:
         """How the client is managed. Raises ``BridgeRefused``: the key that sealed it is gone."""
@@ -79,8 +81,9 @@ class Records:
             raise BridgeRefused(
                 400,
                 "sealed_by_another_key",
-                f"how the client {record.client_id!r} is managed at the identity provider cannot be opened: {error}. "
-                "Put the former key back as a further one in dcr.sealing_keys_file (or session.keys_file)",
+                f"how the client {record.client_id!r} is managed at the identity provider cannot be opened: "
+                f"{error}. Put the former key back as a further one in dcr.sealing_keys_file (or "
+                "session.keys_file)",
             ) from None
 
     def sealed(self, strategy: str, client_id: str, management: str, sealer: Sealer) -> str:
@@ -100,15 +103,31 @@ class Records:
         try:
             await self._store.reseal(*place, self.sealed(*place, management, sealer))
         except Unavailable:
-            log.error("dcr_management_not_stored", strategy=record.strategy, client_id=record.client_id)
+            log.error(  # noqa: TRY400 - the caller tells why
+                "dcr_management_not_stored", strategy=record.strategy, client_id=record.client_id
+            )
             raise
         self._unsaved.pop(place, None)
 
-    async def save_again(self, record: ClientRecord, sealer: Sealer) -> None:
-        """What could not be stored before. Raises ``Unavailable``."""
-        unsaved = self._unsaved.get(_place(record))
-        if unsaved is not None:
-            await self.keep(record, unsaved, sealer)
+    async def saved_management(self, record: ClientRecord, sealer: Sealer) -> str:
+        """How the client is managed, and the disk has it: what it did not take before, it takes now.
+
+        Raises:
+            BridgeRefused: as ``management``.
+            Unavailable: the store did not take it again.
+        """
+        management = self.management(record, sealer)
+        if _place(record) in self._unsaved:
+            await self.keep(record, management, sealer)
+        return management
+
+    def gone(self, record: ClientRecord) -> None:
+        """The client is deleted; nothing of it waits for the disk any more."""
+        self._unsaved.pop(_place(record), None)
+
+    def _held(self, record: ClientRecord) -> Application | None:
+        held = self._store.list(strategy=record.strategy, client_id=record.client_id)
+        return held[0] if held else None
 
     def _unknown(self, client_id: str) -> BridgeRefused:
         held = self._store.list(client_id=client_id)
@@ -119,7 +138,8 @@ class Records:
                 404,
                 "client_not_found",
                 f"the client {client_id!r} was not registered through this bridge, so it cannot be managed here: "
-                "change its application through the sidecar's control plane, and the client at the identity provider",
+                "change its application through the sidecar's control plane, and the client at the identity "
+                "provider",
             )
         return BridgeRefused(
             404, "client_not_found", f"no client {client_id!r} was ever registered through this bridge"

@@ -3,6 +3,9 @@
 Law of this file: the interface alone. An adapter speaks to one provider, keeps nothing, and says what happened;
 the order of steps, what is stored and what is undone are the bridge's business. ``docs/dcr-bridge.md`` says how to
 write another one.
+
+An adapter asks for ``Connection: close``: a request on a connection that was used before may meet its end, and
+whether it had its effect is then anybody's guess.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,9 +30,14 @@ class Changes:
 
 
 class UnusableClient(Exception):
-    """A client was made that cannot be used, and could not be deleted again either; its id is for the log."""
+    """A client was made that cannot be used, and could not be deleted again either.
 
-    def __init__(self, client_id: str, description: str) -> None:
+    Args:
+        client_id: for the log; ``None`` where the provider's answer does not say it.
+        description: what is wrong with it.
+    """
+
+    def __init__(self, client_id: str | None, description: str) -> None:
         super().__init__(client_id, description)
         self.client_id = client_id
         self.description = description

@@ -14,9 +14,9 @@ from validator.model import HttpRequest
 from validator.ports import HttpClient
 
 _CANNOT_ROTATE = (
-    "the identity provider kept the client's secret when it was asked for another one (RFC 7592 section 2.2); let it "
-    "issue a new secret to an update without client_secret, or delete the application and create it anew. Nothing "
-    "has changed"
+    "the identity provider kept the client's secret when it was asked for another one (RFC 7592 section 2.2); let "
+    "it issue a new secret to an update without client_secret, or delete the application and create it anew. "
+    "Nothing has changed"
 )
 
 
@@ -38,7 +38,10 @@ class Rfc7591Registrar:
 
     async def create(self, client: NewClient) -> RegisteredClient:
         request = registration.registration_request(await self._endpoint(), client, self._initial_access_token)
-        document = await self._ask(request, "register a client")
+        try:
+            document = await self._ask(request, "register a client")
+        except registration.UnreadableReply as unreadable:
+            raise UnusableClient(None, unreadable.description) from None
         try:
             return registration.read_client(document, None)
         except RegistrationRefused as refused:
@@ -47,8 +50,10 @@ class Rfc7591Registrar:
 
     async def update(self, client_id: str, management: str, changes: Changes, keep: Keep) -> bool:
         known, document = await self._current(management, keep)
-        changed = {**document, "client_id": client_id, "client_name": changes.name}
-        changed["redirect_uris"] = list(changes.redirect_uris)
+        wanted = {"client_name": changes.name, "redirect_uris": list(changes.redirect_uris)}
+        if all(document.get(name) == value for name, value in wanted.items()):
+            return True  # told again; an update could replace the secret
+        changed = {**document, "client_id": client_id, **wanted}
         _, answered = await self._put(known, changed, keep)
         before, after = document.get("client_secret"), answered.get("client_secret")
         return before is None or after is None or before == after
@@ -89,7 +94,7 @@ class Rfc7591Registrar:
 
     async def _discard(self, document: dict[str, Any], refused: RegistrationRefused) -> None:
         management = registration.management_of(document)
-        client_id = registration.client_id_of(document) or "of an unusable id"
+        client_id = registration.client_id_of(document)
         if management is None:
             raise UnusableClient(client_id, refused.description) from None
         try:

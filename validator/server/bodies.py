@@ -31,11 +31,24 @@ async def read_body(request: web.Request, model: type[_B], strategies: Collectio
     Raises:
         ProblemError: 400 with every mistake, 408, 413 or 415.
     """
-    return check(_parse(await _read(request)), model, strategies)
+    return check(await read_json(request), model, strategies)
+
+
+async def read_json(request: web.Request) -> object:
+    """The body as JSON of any kind. Raises ``ProblemError``: 400, 408, 413 or 415."""
+    return _parse(await _read(request))
 
 
 def check(raw: object, model: type[_B], strategies: Collection[str]) -> _B:
     """Raises ``ProblemError`` (400) with every mistake and its JSON pointer (RFC 6901)."""
+    value, errors = judged(raw, model, strategies)
+    if value is None or errors:
+        raise mistaken(errors)
+    return value
+
+
+def judged(raw: object, model: type[_B], strategies: Collection[str]) -> tuple[_B | None, list[Mistake]]:
+    """The checked value, if each member by itself can be what it is, and every mistake."""
     found: list[tuple[str, str]] = []
     value: _B | None = None
     try:
@@ -45,10 +58,7 @@ def check(raw: object, model: type[_B], strategies: Collection[str]) -> _B:
         found = [(_pointer(line["loc"]), line["msg"].removeprefix(_VALUE_ERROR)) for line in lines]
     if isinstance(raw, dict):
         found.extend(model.mistakes(raw, strategies))
-    if value is None or found:
-        errors: list[Mistake] = [{"pointer": pointer, "detail": detail} for pointer, detail in found]
-        raise mistaken(errors)
-    return value
+    return value, [{"pointer": pointer, "detail": detail} for pointer, detail in found]
 
 
 def mistaken(errors: list[Mistake]) -> ProblemError:
@@ -116,6 +126,8 @@ async def _read(request: web.Request) -> bytes:
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise ProblemError(413, "The body is larger than 1 MiB.")
+    except (web.RequestPayloadError, ConnectionError):
+        raise ProblemError(400, "The body ended early, or its framing is broken.") from None
     except TimeoutError:
         raise ProblemError(408, "The body did not arrive in time.", headers={"Connection": "close"}) from None
     return bytes(body)

@@ -7,13 +7,25 @@ made, so that nothing is served that is not described.
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from validator import __version__
+from validator.dcr.bridge import Bridge
 from validator.ports import Clock, RegistryAdmin
+from validator.server.bridge import ApiKeys, BridgeEdge, below_bridge, bridge_operations
 from validator.server.guard import Token, guard
 from validator.server.handlers import DEFAULT_PAGE, MOST_A_PAGE, Handlers
-from validator.server.openapi import Operation, Reply, document
-from validator.server.problems import COMMON_HEADERS, json_response, problems
+from validator.server.openapi import Operation, Reply, add_routes, document
+from validator.server.problems import (
+    PROBLEMS,
+    RENDERING,
+    Handler,
+    Rendering,
+    finish,
+    json_response,
+    problem_response,
+    problems,
+)
 from validator.server.resources import (
     ApplicationBody,
     ApplicationList,
@@ -39,6 +51,8 @@ def control_application(
     metrics: Callable[[], tuple[bytes, str]],
     clear_cache: Callable[[], None],
     token: Token,
+    session_ttl_s: Callable[[], float],
+    bridge: tuple[Bridge, ApiKeys] | None = None,
 ) -> web.Application:
     """The whole control plane; serve it with ``ControlRunner``.
 
@@ -51,24 +65,43 @@ def control_application(
         clear_cache: forgets everything cached.
         token: the control token configured now, or ``None``: then the listener must be on loopback or a Unix
             socket, and what looks like a browser is refused.
+        session_ttl_s: seconds that no session lasts longer than, as configured now.
+        bridge: Konnect's bridge and its keys of now, where it has no listener of its own. Its paths ask for a key
+            instead of the token, and refuse in its own words.
     """
-    operations = _operations(Handlers(registry, clock, strategies, ready, metrics, clear_cache))
+    handlers = Handlers(registry, clock, strategies, ready, metrics, clear_cache, session_ttl_s)
+    operations = _operations(handlers, [] if bridge is None else bridge_operations(bridge[0], clock))
     open_paths = frozenset(operation.path for operation in operations if operation.open)
-    application = web.Application(middlewares=[problems, guard(token, open_paths)])
-    for operation in operations:
-        if operation.method == "GET":
-            application.router.add_get(operation.path, operation.handler)  # and HEAD, RFC 9110 section 9.1
-        else:
-            application.router.add_route(operation.method, operation.path, operation.handler)
-    application.on_response_prepare.append(_finish)
+    own: list[Middleware] = [problems, guard(token, open_paths)]
+    if bridge is None:
+        application = web.Application(middlewares=own)
+    else:
+        edge = BridgeEdge(bridge[1], clock)
+        application = web.Application(
+            middlewares=[edge.middleware(below_bridge), *(_outside_bridge(each) for each in own)]
+        )
+        application[RENDERING] = Rendering(_either(edge), problem_response)
+    add_routes(application, operations)
+    application.on_response_prepare.append(finish)
     return application
 
 
-async def _finish(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(COMMON_HEADERS)
+def _outside_bridge(middleware: Middleware) -> Middleware:
+    @web.middleware
+    async def apply(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await (handler(request) if below_bridge(request) else middleware(request, handler))
+
+    return apply
 
 
-def _operations(handlers: Handlers) -> list[Operation]:
+def _either(edge: BridgeEdge) -> Callable[[Handler, web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(handler: Handler, request: web.Request) -> web.StreamResponse:
+        return await (edge.answer if below_bridge(request) else PROBLEMS.answer)(handler, request)
+
+    return answer
+
+
+def _operations(handlers: Handlers, bridge: Sequence[Operation]) -> list[Operation]:
     """Everything that is served."""
 
     async def openapi(_: web.Request) -> web.Response:
@@ -78,6 +111,7 @@ def _operations(handlers: Handlers) -> list[Operation]:
         *_process(handlers),
         *_applications(handlers),
         *_revocations(handlers),
+        *bridge,
         Operation(
             "GET",
             "/openapi.json",
@@ -229,7 +263,7 @@ def _revocations(handlers: Handlers) -> list[Operation]:
             "POST",
             path,
             "revoke",
-            "Block a client, an application, a session or a token",
+            "Block a client, an application, a session, a token, or what sessions a client has",
             {201: Reply("In force for the next request", RevocationView)},
             handlers.revoke,
             body=RevocationBody,
@@ -239,7 +273,7 @@ def _revocations(handlers: Handlers) -> list[Operation]:
             "DELETE",
             path,
             "unrevoke",
-            "Lift the revocation of the same client, application, session or token",
+            "Lift the revocation of the same client, application, session, token or sessions",
             {204: Reply("Lifted")},
             handlers.unrevoke,
             body=RevocationBody,

@@ -48,6 +48,7 @@ class Handlers:
         ready: Callable[[], Awaitable[Sequence[str]]],
         metrics: Callable[[], tuple[bytes, str]],
         clear_cache: Callable[[], None],
+        session_ttl_s: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._clock = clock
@@ -55,6 +56,7 @@ class Handlers:
         self._ready = ready
         self._metrics = metrics
         self._clear_cache = clear_cache
+        self._session_ttl_s = session_ttl_s
 
     async def healthz(self, _: web.Request) -> web.Response:
         return json_response({"status": "ok"})
@@ -170,7 +172,7 @@ class Handlers:
 
     async def _revocation(self, request: web.Request) -> Revocation:
         body = await read_body(request, RevocationBody, self._strategies())
-        return body.revocation(self._clock.now())
+        return body.revocation(self._clock.now(), self._session_ttl_s())
 
     async def clear_cache(self, request: web.Request) -> web.Response:
         self._clear_cache()

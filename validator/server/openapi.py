@@ -26,7 +26,26 @@ _PROBLEMS = {
     415: "The body is not application/json",
     503: "The store could not answer; Retry-After says when to try again",
 }
+_KEYED_PROBLEMS = {
+    400: "Malformed, mistaken, or refused by the identity provider; error_description says what to do",
+    404: "No such client",
+    503: "The identity provider or the store could not answer; Retry-After says when to try again",
+}
 _BODY_PROBLEMS = (400, 413, 415)
+_TOKEN, _API_KEY = "control_token", "APIKEY"
+_SCHEMES = {
+    _TOKEN: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The content of control.token_file; not asked for where there is none",
+    },
+    _API_KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-KEY",
+        "description": "One of the keys of dcr.api_keys_file, which Konnect sends",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,8 @@ class Operation:
         problems: statuses of the refusals it knows besides those that every operation shares.
         query: description and JSON schema of each query parameter.
         open: whether it takes no control token.
+        api_key: whether it takes ``X-API-KEY`` instead.
+        error: the body of its refusals, where that is no problem document.
     """
 
     method: str
@@ -59,11 +80,24 @@ class Operation:
     query: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     problems: Sequence[int] = ()
     open: bool = False
+    api_key: bool = False
+    error: type[BaseModel] | None = None
+
+
+def add_routes(application: web.Application, operations: Sequence[Operation]) -> None:
+    """Serves what is described. A parameter is any one segment of a path."""
+    for operation in operations:
+        path = _PARAMETER.sub(r"{\1:[^/]+}", operation.path)
+        if operation.method == "GET":
+            application.router.add_get(path, operation.handler)  # and HEAD, RFC 9110 section 9.1
+        else:
+            application.router.add_route(operation.method, path, operation.handler)
 
 
 def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
     """OpenAPI 3.1."""
     schemas = _schemas(operations)
+    schemes = _SCHEMES if any(operation.api_key for operation in operations) else {_TOKEN: _SCHEMES[_TOKEN]}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
@@ -76,23 +110,18 @@ def document(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"control_token": []}],
+        "security": [{_TOKEN: []}],
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {
-                "control_token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "The content of control.token_file; not asked for where there is none",
-                }
-            },
+            "securitySchemes": schemes,
         },
     }
 
 
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     read = {reply.model for o in operations for reply in o.replies.values() if reply.model} | {ProblemBody}
+    read |= {operation.error for operation in operations if operation.error}
     written = {o.body for o in operations if o.body}
     models = [(m, "serialization") for m in read] + [(m, "validation") for m in written]
     models.sort(key=lambda pair: pair[0].__name__)
@@ -119,6 +148,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         described["requestBody"] = {"required": True, "content": _content("application/json", operation.body)}
     if operation.open:
         described["security"] = []
+    if operation.api_key:
+        described["security"] = [{_API_KEY: []}]
     return described
 
 
@@ -132,17 +163,25 @@ def _responses(operation: Operation) -> dict[str, Any]:
             responses[str(status)]["headers"] = {
                 "Location": {"description": "where it is read from", "schema": {"type": "string"}}
             }
-    statuses = {403, *operation.problems, *(_BODY_PROBLEMS if operation.body else ())}
+    statuses = {
+        *(() if operation.api_key else (403,)),
+        *operation.problems,
+        *(_BODY_PROBLEMS if operation.body else ()),
+    }
     if operation.query:
         statuses.add(400)
+    words = _PROBLEMS | (_KEYED_PROBLEMS if operation.api_key else {})
     for status in sorted(statuses):
-        responses[str(status)] = _problem(_PROBLEMS[status])
+        responses[str(status)] = _problem(operation, words[status])
     if not operation.open:
-        responses["401"] = _problem("The control token is missing or wrong")
+        key = "The API key" if operation.api_key else "The control token"
+        responses["401"] = _problem(operation, f"{key} is missing or wrong")
     return responses
 
 
-def _problem(description: str) -> dict[str, Any]:
+def _problem(operation: Operation, description: str) -> dict[str, Any]:
+    if operation.error is not None:
+        return {"description": description, "content": _content("application/json", operation.error)}
     return {"description": description, "content": _content("application/problem+json", ProblemBody)}
 
 

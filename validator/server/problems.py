@@ -7,6 +7,7 @@ traceback, or a word of a foreign exception's text.
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -116,6 +117,28 @@ async def answer(handler: Handler, request: web.Request) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 -- the outermost edge: a bug is a log line and a bare 500, not a page
         _log.exception("control_error", method=request.method, path=request.path)
         return problem_response(500, "The sidecar made a mistake; its log says more.")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How an application wants to be spoken for outside its middlewares.
+
+    Attributes:
+        answer: wraps the handling of each request, routing included.
+        unreadable: the response to octets that are no request; takes the status and a sentence.
+    """
+
+    answer: Callable[[Handler, web.Request], Awaitable[web.StreamResponse]]
+    unreadable: Callable[[int, str], web.Response]
+
+
+RENDERING: web.AppKey[Rendering] = web.AppKey("rendering", Rendering)
+PROBLEMS = Rendering(answer, problem_response)
+
+
+async def finish(_: web.Request, response: web.StreamResponse) -> None:
+    """What every response carries, as a signal of ``on_response_prepare``."""
+    response.headers.update(COMMON_HEADERS)
 
 
 @web.middleware

@@ -1,8 +1,8 @@
 """The control plane's JSON.
 
-Law of this file: the shape of every body that comes in or goes out, as pydantic models; from them come the
-validation, the replies and the OpenAPI document, so the three cannot disagree. What needs more than one
-member or the configuration to be judged stands in ``mistakes`` beside its model.
+Law of this file: the shape of every body that comes in or goes out, but for those of Konnect's bridge, as
+pydantic models; from them come the validation, the replies and the OpenAPI document, so the three cannot disagree.
+What needs more than one member or the configuration to be judged stands in ``mistakes`` beside its model.
 """
 
 import re
@@ -120,41 +120,63 @@ class ApplicationBody(Body):
         )
 
 
-_KINDS = ("client_id", "application_id", "session_id", "jti")
+_KINDS = ("client_id", "application_id", "session_id", "jti", "sessions_of")
+_WITH_STRATEGY = ("client_id", "sessions_of")
 
 
 class RevocationBody(Body):
-    """What is to be blocked: exactly one of client_id, application_id, session_id and jti."""
+    """What is to be blocked: exactly one of client_id, application_id, session_id, jti and sessions_of."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in _KINDS]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": [kind]} for kind in _KINDS],
+            "dependentRequired": {"sessions_of": ["strategy"]},
+        }
+    )
 
     client_id: ClientId | None = Field(default=None, description="everything of this client, until it is lifted")
     application_id: Id | None = Field(default=None, description="everything of this application's client")
     session_id: TokenId | None = Field(default=None, description="one session")
     jti: TokenId | None = Field(default=None, description="one token, and the session that it opened")
-    strategy: StrategyName | None = Field(default=None, description="narrows client_id to one strategy")
+    sessions_of: ClientId | None = Field(
+        default=None, description="the sessions of this client that are open now; it may open others"
+    )
+    strategy: StrategyName | None = Field(
+        default=None, description="narrows client_id to one strategy; sessions_of needs it"
+    )
     expires_at: float | None = Field(
         default=None,
         allow_inf_nan=False,
         gt=0,
         lt=1e11,
-        description="seconds since the epoch, in the future; left out: until it is lifted",
+        description="seconds since the epoch, in the future; left out: until it is lifted, with sessions_of until "
+        "the last of the sessions would have ended",
     )
 
     @classmethod
     def mistakes(cls, raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
-        """None or several of the four; a strategy that is not configured or narrows nothing."""
+        """None or several of the five; a strategy that is missing, not configured, or narrows nothing."""
         found = _unknown_strategy(raw, strategies)
         if len([kind for kind in _KINDS if raw.get(kind) is not None]) != 1:
             found.append(("", f"must have exactly one of {', '.join(_KINDS)}"))
-        elif raw.get("strategy") is not None and raw.get("client_id") is None:
-            found.append(("/strategy", "narrows a client_id alone"))
+        elif raw.get("strategy") is None and raw.get("sessions_of") is not None:
+            found.append(("/strategy", "Field required: the sessions of a client are those under one strategy"))
+        elif raw.get("strategy") is not None and all(raw.get(kind) is None for kind in _WITH_STRATEGY):
+            found.append(("/strategy", f"goes with {' or '.join(_WITH_STRATEGY)} alone"))
         return found
 
-    def revocation(self, now: float) -> Revocation:
-        """The value that the registry holds; ``now`` in seconds since the epoch."""
+    def revocation(self, now: float, session_ttl_s: float) -> Revocation:
+        """The value that the registry holds.
+
+        Args:
+            now: seconds since the epoch.
+            session_ttl_s: seconds that no session lasts longer than.
+        """
         kind, value = next((k, v) for k in _KINDS if (v := getattr(self, k)) is not None)
-        return Revocation(kind, value, self.strategy, now, self.expires_at)
+        expires_at = self.expires_at
+        if expires_at is None and kind == "sessions_of":
+            expires_at = now + session_ttl_s
+        return Revocation(kind, value, self.strategy, now, expires_at)
 
 
 class ApplicationView(BaseModel):
@@ -177,12 +199,13 @@ class ApplicationList(BaseModel):
 
 
 class RevocationView(BaseModel):
-    """A revocation as it is read: one of the four, and its times in seconds since the epoch."""
+    """A revocation as it is read: one of the five, and its times in seconds since the epoch."""
 
     client_id: str | None = None
     application_id: str | None = None
     session_id: str | None = None
     jti: str | None = None
+    sessions_of: str | None = None
     strategy: str | None = None
     created_at: float
     expires_at: float | None = None

@@ -5,6 +5,7 @@ plane's rules here: problem documents for what cannot be parsed, no decompressio
 access log beside our own lines.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from validator.server.problems import answer, problem_response
+from validator.server.problems import PROBLEMS, RENDERING
 
 _MAX_CONNECTIONS = 256  # people, Prometheus and probes; a flood here must not take the data plane's descriptors
 _KEEPALIVE_S = 75.0  # a minute's scrape interval reuses its connection; idle and silent ones are closed
@@ -22,10 +23,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ControlRunner(web.AppRunner):
-    """``web.AppRunner`` for ``control_application``; add sites to it (TCP or Unix).
+    """``web.AppRunner`` for ``control_application`` and ``bridge_application``; add sites to it (TCP or Unix).
 
     Args:
-        application: the control plane.
+        application: the control plane, or the bridge alone.
         shutdown_timeout: seconds that requests under way may take when it stops.
         max_connections: enough for people, Prometheus and probes; a flood here must not take the descriptors
             that the data plane needs.
@@ -40,9 +41,11 @@ class ControlRunner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         # aiohttp has no public hook for the protocol's class; this is the one its subclasses implement.
         made = await super()._make_server()
+        rendering = self.app.get(RENDERING, PROBLEMS)
         return _Server(
             self._max_connections,
-            partial(answer, made.request_handler),  # Expect is judged outside the middlewares
+            rendering.unreadable,
+            partial(rendering.answer, made.request_handler),  # Expect is judged outside the middlewares
             request_factory=made.request_factory,
             access_log=None,
             auto_decompress=False,  # a compressed body is refused, not unpacked
@@ -52,9 +55,16 @@ class ControlRunner(web.AppRunner):
 
 
 class _Server(web.Server):
-    def __init__(self, max_connections: int, *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        max_connections: int,
+        unreadable: Callable[[int, str], web.Response],
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.max_connections = max_connections
+        self.unreadable = unreadable
 
     def __call__(self) -> web.RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
@@ -81,6 +91,8 @@ class _Protocol(web.RequestHandler):
         del message
         _log.info("control_bad_request", remote=request.remote, status=status, error=type(exc).__name__)
         detail = _UNREADABLE if isinstance(exc, HttpProcessingError) else "The sidecar made a mistake."
-        response = problem_response(status, detail)
+        server = self._manager
+        unreadable = server.unreadable if isinstance(server, _Server) else PROBLEMS.unreadable
+        response = unreadable(status, detail)
         response.force_close()
         return response

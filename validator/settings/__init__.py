@@ -5,6 +5,7 @@ its line, what was found, what was expected and an example. No secret is ever pr
 """
 
 from validator.settings.applications import ApplicationEntry, Registration
+from validator.settings.bridge import Dcr
 from validator.settings.mistakes import Mistake, Notice, SettingsError
 from validator.settings.model import Settings
 from validator.settings.reading import Imported, read, read_konnect
@@ -30,6 +31,7 @@ __all__ = [
     "ApplicationEntry",
     "Cache",
     "Control",
+    "Dcr",
     "Imported",
     "Keys",
     "Limits",

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from validator.core.registry import canonical_client_id
+from validator.settings.bridge_checks import bridge_findings
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
 from validator.settings.provider_checks import (
     introspection_findings,
@@ -37,6 +38,7 @@ def findings(document: Document) -> Iterator[Finding]:
         if isinstance(strategy, Mapping):
             yield from _strategy(("strategies", name), strategy)
     yield from _applications(document.get("applications"), strategies)
+    yield from bridge_findings(document)
     if _section(document, "store").get("path") is None:
         yield Caution(("store",), "store.path is not set: what the control plane writes is lost with a restart")
 
@@ -48,7 +50,7 @@ def _section(document: Document, name: str) -> Document:
 
 def _listening(document: Document) -> Iterator[Finding]:
     section = _section(document, "listen")
-    data, control = (_address(section, name) for name in ("data", "control"))
+    data, control, dcr = (_address(section, name) for name in ("data", "control", "dcr"))
     has_token = any(_section(document, "control").get(name) is not None for name in ("token", "token_file"))
     if control and not control.is_local and not has_token:
         yield Problem(
@@ -63,10 +65,19 @@ def _listening(document: Document) -> Iterator[Finding]:
             "the data plane can be reached from other machines, and credentials travel to it in clear: "
             "let only gateways reach it",
         )
-    if data and data == control and (data.path or data.port):
+    if _same(data, control):
         yield Problem(
             ("listen", "control"), repr(str(control)), "an address other than listen.data", "127.0.0.1:8101"
         )
+    for name, other in (("data", data), ("control", control)):
+        if _same(dcr, other):
+            yield Problem(
+                ("listen", "dcr"), repr(str(dcr)), f"an address other than listen.{name}", "127.0.0.1:8102"
+            )
+
+
+def _same(one: Address | None, other: Address | None) -> bool:
+    return one is not None and one == other and bool(one.path or one.port)  # port 0 is another one each time
 
 
 def _address(section: Document, name: str) -> Address | None:
@@ -146,6 +157,9 @@ def _strategy(path: Path, strategy: Document) -> Iterator[Finding]:
 def _urls(path: Path, strategy: Document) -> Iterator[tuple[Path, object]]:
     for name in ("issuer", "jwks_uri", "token_endpoint", "introspection_endpoint"):
         yield (*path, name), strategy.get(name)
+    registration = strategy.get("registration")
+    if isinstance(registration, Mapping):
+        yield (*path, "registration", "endpoint"), registration.get("endpoint")
     others = strategy.get("additional_issuers")
     others = (others,) if isinstance(others, str) else others if isinstance(others, list | tuple) else ()
     for index, url in enumerate(others):

@@ -15,9 +15,15 @@ _MAX_LEVELS = 16
 _MAX_DIGITS = 7  # of an index; bounds what is converted
 # Text that is taken as it stands: a secret may begin with any character, and [::1]:8100 is no YAML list.
 _LITERAL: frozenset[Path] = frozenset(
-    {("listen", "data"), ("listen", "control"), ("control", "token"), ("session", "keys")}
+    {
+        ("listen", "data"), ("listen", "control"), ("listen", "dcr"),
+        ("control", "token"), ("session", "keys"), ("dcr", "api_keys"), ("dcr", "sealing_keys"),
+    }
+)  # fmt: skip
+# Of whichever strategy.
+_LITERAL_OF_STRATEGIES: frozenset[Path] = frozenset(
+    {("introspection", "client_secret"), ("registration", "initial_access_token")}
 )
-_INTROSPECTION_SECRET: Path = ("strategies", "introspection", "client_secret")  # of whichever strategy
 
 
 def overlay(document: Document, environ: AnyMapping[str, str]) -> list[Mistake]:
@@ -49,7 +55,7 @@ def _write(document: Document, name: str, text: str) -> Path:
             None, "a variable that names no setting", "section and setting with two underscores between"
         )
     lowered = tuple(segment.lower() for segment in segments)
-    literal = lowered in _LITERAL or (lowered[0], *lowered[2:]) == _INTROSPECTION_SECRET
+    literal = lowered in _LITERAL or (lowered[0] == "strategies" and lowered[2:] in _LITERAL_OF_STRATEGIES)
     value = _value(text, literal=literal)  # first, so that a bad one leaves no half-made section behind
     node: Mapping | Sequence = document.data
     path: Path = ()

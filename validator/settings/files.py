@@ -5,18 +5,41 @@ and neither is its path, because people put the secret there instead.
 """
 
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from pydantic_core import PydanticCustomError
 
 from validator.settings.document import Document, Mapping
 from validator.settings.mistakes import Caution, Path, Problem
-from validator.settings.values import session_key
+from validator.settings.secret_values import api_key, session_key
 
 _MAX_SECRET_BYTES = 64 * 1024
 _MAX_BUNDLE_BYTES = 8 * 1024 * 1024
-_KEY_EXAMPLE = "the output of `openssl rand -base64 32`"
 _OTHERS_READ = stat.S_IROTH
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of key: how it is read, and how it is told of."""
+
+    read: Callable[[object], object]
+    form: str
+    example: str
+    path: str
+
+
+_IN_BASE64 = ("one key in base64", "the output of `openssl rand -base64 32`")
+
+# Settings that are lists of keys; each may come from the file that the setting with ``_file`` behind names.
+KEY_LISTS: dict[Path, _Kind] = {
+    ("session", "keys"): _Kind(session_key, *_IN_BASE64, "/run/secrets/session-keys"),
+    ("dcr", "api_keys"): _Kind(
+        api_key, "one key", "the output of `openssl rand -hex 32`", "/run/secrets/dcr-api-keys"
+    ),
+    ("dcr", "sealing_keys"): _Kind(session_key, *_IN_BASE64, "/run/secrets/dcr-sealing-keys"),
+}
 
 
 class FileError(Exception):
@@ -59,18 +82,21 @@ def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
         if path := _absolute(strategy, "ca_file", base):
             found += _bundle(("strategies", name, "ca_file"), path)
     found += _text(document, base, ("control", "token_file"), "token", "/run/secrets/control-token")
-    found += _keys(document, base)
-    for secret in introspection_secrets(document):
-        at: Path = (*secret[:-1], "client_secret_file")
-        found += _text(document, base, at, "client_secret", "/run/secrets/introspection-secret")
+    for keys in KEY_LISTS:
+        found += _keys(document, base, keys)
+    for secret in strategy_secrets(document):
+        direct = str(secret[-1])
+        example = f"/run/secrets/{direct.replace('_', '-')}"
+        found += _text(document, base, (*secret[:-1], f"{direct}_file"), direct, example)
     return found
 
 
-def introspection_secrets(document: Document) -> list[Path]:
-    """Where the secrets of the strategies' introspection clients are, or would be."""
+def strategy_secrets(document: Document) -> list[Path]:
+    """Where the secrets of the strategies are, or would be."""
     strategies = document.data.get("strategies")
     names = list(strategies) if isinstance(strategies, Mapping) else []
-    return [("strategies", name, "introspection", "client_secret") for name in names]
+    secrets = (("introspection", "client_secret"), ("registration", "initial_access_token"))
+    return [("strategies", name, *secret) for name in names for secret in secrets]
 
 
 def section_at(document: Document, path: Path) -> Mapping | None:
@@ -117,31 +143,34 @@ def _text(document: Document, base: FilePath, at: Path, direct: str, example: st
     return found
 
 
-def _keys(document: Document, base: FilePath) -> list[Problem | Caution]:
-    at: Path = ("session", "keys_file")
-    content, found = _secret(document, base, at, "keys", "/run/secrets/session-keys")
+def _keys(document: Document, base: FilePath, path: Path) -> list[Problem | Caution]:
+    """The list of keys at ``path`` out of its file, one a line, ``#`` for comments."""
+    kind, direct = KEY_LISTS[path], str(path[-1])
+    at: Path = (*path[:-1], f"{direct}_file")
+    content, found = _secret(document, base, at, direct, kind.path)
     if content is None:
         return found
-    keys: list[bytes] = []
+    keys: list[object] = []
     bad = False
     for number, line in enumerate(content.decode("ascii", "replace").splitlines(), start=1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
         try:
-            key = session_key(text)
+            key = kind.read(text)
         except PydanticCustomError as error:
             expected = str((error.context or {}).get("expected"))
-            found.append(Problem(at, f"a bad key in line {number} of that file", expected, _KEY_EXAMPLE))
+            found.append(Problem(at, f"a bad key in line {number} of that file", expected, kind.example))
             bad = True
             continue
         if key in keys:
             found.append(Problem(at, f"a key a second time in line {number} of that file", "each key once"))
-        keys.append(key)
+        else:
+            keys.append(key)
     if keys:
-        _put(document, at, "keys", keys)
+        _put(document, at, direct, keys)
     elif not bad:
-        found.append(Problem(at, "a file without a key", "one key in base64 a line", _KEY_EXAMPLE))
+        found.append(Problem(at, "a file without a key", f"{kind.form} a line", kind.example))
     return found
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from validator.core.introspection import ResponseKind
 from validator.core.providers import TokenEndpointAuthMethod
-from validator.settings.values import ClientId, ClientSecret, FilePath, Flag, Seconds, Section
+from validator.settings.secret_values import ClientSecret
+from validator.settings.values import ClientId, FilePath, Flag, Seconds, Section
 
 
 class Introspection(Section):

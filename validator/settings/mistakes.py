@@ -17,9 +17,12 @@ _MAX_CANDIDATES = 200  # names that a suggestion is searched among; keeps many m
 _MAX_LISTED = 40  # names that are listed in full
 # What stands here may be a secret, even where a file's path or a whole section is expected.
 _SECRET_PLACES: tuple[Path, ...] = (("control",), ("session", "keys"), ("session", "keys_file"))
-_SECRET_SECTION: Path = ("session",)  # a bare value in its place is likely a key; a wrong duration in it is not
+# A bare value in the place of one is likely a key; a wrong duration in it is not.
+_SECRET_SECTIONS: tuple[Path, ...] = (("session",), ("dcr",))
 # What people call a secret when they put it where none belongs.
-_SECRET_NAME = re.compile(r"secret|password|passwd|passphrase|assertion|api_?key|private_?key", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"secret|password|passwd|passphrase|assertion|api_?key|private_?key|sealing_?key|access_?token", re.IGNORECASE
+)
 _USERINFO = re.compile(r"//[^/@]*@")
 
 
@@ -120,7 +123,8 @@ def shown(path: Path, value: object) -> str:
 def is_secret(path: Path) -> bool:
     """Whether a value at ``path`` may be a secret."""
     return (
-        path == _SECRET_SECTION
+        path in _SECRET_SECTIONS
+        or (path[:1] == ("strategies",) and path[2:] == ("registration",))
         or any(path[: len(place)] == place for place in _SECRET_PLACES)
         or any(isinstance(part, str) and _SECRET_NAME.search(part) for part in path)
     )

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from validator.model import Application
 from validator.settings.applications import ApplicationEntry
+from validator.settings.bridge import Dcr
 from validator.settings.checks import findings
 from validator.settings.mistakes import Notice, Problem, dotted
 from validator.settings.sections import (
@@ -50,6 +51,11 @@ class Settings(Section):
     applications: tuple[ApplicationEntry, ...] = Field(
         default=(), description="applications that are known without the control plane"
     )
+    dcr: Dcr | None = Field(
+        default=None,
+        examples=[{"api_keys_file": "/run/secrets/dcr-api-keys"}],
+        description="Konnect's HTTP DCR bridge; without this section there is none",
+    )
     session: Session = Field(default_factory=Session, description="the session cookie")
     cache: Cache = Field(default_factory=Cache, description="how long an answer is believed")
     throttle: Throttle = Field(default_factory=Throttle, description="guessing of client secrets")
@@ -80,11 +86,19 @@ class Settings(Section):
             raise ValueError("control.token_file: its content must be given as control.token")
         if self.session.keys_file and not self.session.keys:
             raise ValueError("session.keys_file: its content must be given as session.keys")
+        if self.dcr and self.dcr.api_keys_file and not self.dcr.api_keys:
+            raise ValueError("dcr.api_keys_file: its content must be given as dcr.api_keys")
+        if self.dcr and self.dcr.sealing_keys_file and not self.dcr.sealing_keys:
+            raise ValueError("dcr.sealing_keys_file: its content must be given as dcr.sealing_keys")
         for name, strategy in self.strategies.items():
             section = strategy.introspection
             if section and section.client_secret_file and section.client_secret is None:
                 where = f"strategies.{name}.introspection.client_secret_file"
                 raise ValueError(f"{where}: its content must be given as client_secret")
+            clients = strategy.registration
+            if clients and clients.initial_access_token_file and clients.initial_access_token is None:
+                where = f"strategies.{name}.registration.initial_access_token_file"
+                raise ValueError(f"{where}: its content must be given as initial_access_token")
         # As it was written: a default contradicts nothing.
         found = list(findings(self.model_dump(mode="json", exclude_unset=True)))
         problems = [item for item in found if isinstance(item, Problem)]

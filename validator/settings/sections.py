@@ -7,16 +7,15 @@ from typing import Literal
 
 from pydantic import Field
 
+from validator.settings.secret_values import ControlToken, SessionKeys
 from validator.settings.values import (
     Address,
-    ControlToken,
     CookieName,
     FilePath,
     Flag,
     Listening,
     Seconds,
     Section,
-    SessionKeys,
     Whole,
 )
 
@@ -38,6 +37,11 @@ class Listen(Section):
         json_schema_extra={"default": "127.0.0.1:8101"},
         examples=["127.0.0.1:8101"],
         description="where people and Prometheus call; off loopback it demands control.token",
+    )
+    dcr: Listening | None = Field(
+        default=None,
+        examples=["0.0.0.0:8102"],
+        description="where Konnect calls the HTTP DCR bridge, and nothing else; by default on the control plane",
     )
 
 

@@ -13,6 +13,7 @@ from validator.core import entra, trust
 from validator.core.entra import TokenEndpointVersion
 from validator.core.providers import PROVIDERS, Provider, TokenEndpointAuthMethod
 from validator.model import Method
+from validator.settings.bridge import ClientRegistration
 from validator.settings.introspection import Introspection
 from validator.settings.values import (
     Audiences,
@@ -152,6 +153,11 @@ class Strategy(Section):
         default=None,
         examples=[{"client_id": "gateway", "client_secret_file": "/run/secrets/introspection-secret"}],
         description="how opaque tokens are asked about; switches introspection on",
+    )
+    registration: ClientRegistration | None = Field(
+        default=None,
+        examples=[{"initial_access_token_file": "/run/secrets/initial-access-token"}],
+        description="how the HTTP DCR bridge asks this identity provider for clients",
     )
     discovery: Flag = Field(
         default_factory=lambda data: data.get("jwks_uri") is None,

@@ -1,11 +1,9 @@
-"""The kinds of value that settings are made of: addresses, URLs, secrets, names, lists.
+"""The kinds of value that settings are made of: addresses, URLs, names, lists.
 
 Law of this file: a value is accepted in one form that is written down here, or refused with a sentence that
 says what to write instead.
 """
 
-import base64
-import binascii
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -21,8 +19,6 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
-    SecretBytes,
-    SecretStr,
     Strict,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -31,10 +27,7 @@ from pydantic_core.core_schema import no_info_after_validator_function
 _MAX_PORT = 65535
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux, without its closing NUL
 _MAX_URL = 2048
-_MIN_TOKEN = 16
-_MAX_TOKEN = 4096
 _MAX_PATH = 4096
-_KEY_BYTES = 32  # AES-256
 
 
 class Section(BaseModel):
@@ -158,50 +151,6 @@ def _issuer(text: str) -> str:
     return _url(text)
 
 
-def _control_token(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not _MIN_TOKEN <= len(text) <= _MAX_TOKEN or not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise refusal(
-            f"a secret of {_MIN_TOKEN} to {_MAX_TOKEN} visible ASCII characters without spaces, "
-            "such as `openssl rand -hex 32` prints"
-        )
-    return secret
-
-
-def _client_secret(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    if not 0 < len(text) <= _MAX_TOKEN or not text.isprintable():  # RFC 6749 appendix A.2
-        raise refusal(f"a client's secret of 1 to {_MAX_TOKEN} printable characters")
-    return secret
-
-
-def session_key(value: object) -> bytes:
-    """The 32 bytes of a session key, given as such or in base64 or base64url, padded or not.
-
-    Raises:
-        PydanticCustomError: it is something else; the sentence does not repeat it.
-    """
-    how = "32 bytes in base64"
-    if isinstance(value, SecretBytes):
-        value = value.get_secret_value()
-    if isinstance(value, bytes) and len(value) == _KEY_BYTES:
-        return value
-    if not isinstance(value, str):
-        raise refusal(how)
-    plain = value.strip().rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        key = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise refusal(f"{how}; this is not base64") from None
-    if len(key) != _KEY_BYTES:
-        raise refusal(f"{how}; this is {len(key)} bytes")
-    return key
-
-
-def _split_keys(value: object) -> object:
-    return value.replace(",", " ").split() if isinstance(value, str) else value
-
-
 def _file_path(text: str) -> str:
     if not 0 < len(text) <= _MAX_PATH or not text.isprintable():
         raise refusal("the path of a file")
@@ -256,12 +205,6 @@ Listening = Annotated[Address, PlainValidator(Address.parse, json_schema_input_t
 Url = Annotated[str, AfterValidator(_url)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
-ClientSecret = Annotated[SecretStr, AfterValidator(_client_secret)]
-ControlToken = Annotated[SecretStr, AfterValidator(_control_token)]
-SessionKey = Annotated[SecretBytes, BeforeValidator(session_key, json_schema_input_type=str)]
-SessionKeys = Annotated[
-    tuple[SessionKey, ...], BeforeValidator(_split_keys, json_schema_input_type=str | list[str])
-]
 
 Identifier = Annotated[str, Matching(r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits, or any of . _ : -")]
 StrategyName = Annotated[

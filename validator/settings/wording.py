@@ -17,7 +17,7 @@ from validator.settings.model import Settings
 from validator.settings.values import Section
 
 # Keys of the documented format that this version does not have.
-_NOT_YET: tuple[Path, ...] = (("redis",), ("listen", "dcr"))
+_NOT_YET: tuple[Path, ...] = (("redis",),)
 _NOT_A_SECTION = {"model_type", "model_attributes_type"}
 
 
@@ -44,7 +44,8 @@ def _problem(detail: ErrorDetails) -> Problem:
     kind, value = detail["type"], detail["input"]
     if path and path[-1] == "[key]":
         path = path[:-1]
-        return Problem(path, shown(path, value), _expected(detail, None, None), "orders-idp")
+        example = "orders-idp" if path[:1] == ("strategies",) else ""
+        return Problem(path, shown(path, value), _expected(detail, None, None), example)
     field, model, item = _field(path)
     if kind == "extra_forbidden":
         return _unknown(path, model)

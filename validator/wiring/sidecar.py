@@ -7,7 +7,7 @@ configuration stayed, the random session key) is kept here; everything else is b
 import asyncio
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -15,14 +15,16 @@ from aiohttp import web
 
 from validator.adapters.clock import SystemClock
 from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite import SqliteRegistry
+from validator.adapters.sqlite_clients import SqliteClients
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
 from validator.core.sessions import KEY_BYTES, KeyRing
 from validator.core.telling import Tell, nobody
+from validator.dcr.bridge import Bridge
 from validator.model import Proof
 from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Clock
+from validator.server.bridge import bridge_application
 from validator.server.control import control_application
 from validator.server.dataplane import Plane
 from validator.server.listening import identity, remove_own, tcp, unix
@@ -31,6 +33,7 @@ from validator.server.runner import ControlRunner
 from validator.settings import Address, Settings
 from validator.singleflight import SingleFlight
 from validator.wiring import parts
+from validator.wiring.bridge import DcrBridge
 from validator.wiring.providers import Providers
 from validator.wiring.strategies import Shared, build
 
@@ -51,6 +54,7 @@ class Sidecar:
     Attributes:
         data_address: where the data plane listens; known once started.
         control_address: the same of the control plane.
+        dcr_address: the same of the bridge; "" where it has none of its own.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, tell: Tell = nobody) -> None:
@@ -76,11 +80,14 @@ class Sidecar:
         self._servers: list[asyncio.Server] = []
         self.strategies: dict[str, Strategy] = {}
         self.plane: Plane | None = None
-        self.store: SqliteRegistry | None = None
+        self.store: SqliteClients | None = None
         self._control: ControlRunner | None = None
         self._socket_files: list[tuple[str, tuple[int, int]]] = []
+        self._bridge: DcrBridge | None = None
+        self._dcr_listener: ControlRunner | None = None
         self.data_address = ""
         self.control_address = ""
+        self.dcr_address = ""
 
     @property
     def metrics(self) -> Metrics:
@@ -94,7 +101,7 @@ class Sidecar:
         """Seconds since the epoch, by the clock that everything here is judged by."""
         return self._clock.now()
 
-    async def prepare(self) -> SqliteRegistry:
+    async def prepare(self) -> SqliteClients:
         """Everything but listening and fetching: enough to judge one credential by hand.
 
         Raises:
@@ -103,7 +110,7 @@ class Sidecar:
         """
         settings = self._settings
         path = settings.store.path
-        self.store = await SqliteRegistry.open(
+        self.store = await SqliteClients.open(
             Path(path) if path else None, memory=self.registry, clock=self._clock
         )
         self._load_file(settings)
@@ -132,6 +139,7 @@ class Sidecar:
         for listener in data:
             self._servers.append(await loop.create_server(self.plane.connection, sock=listener))
         self.data_address = _shown(settings.listen.data, data)
+        await self._open_bridge(store)
         self._control = ControlRunner(
             control_application(
                 registry=store,
@@ -141,6 +149,8 @@ class Sidecar:
                 metrics=self._metrics.exposition,
                 clear_cache=self._caches.forget,
                 token=self._control_token,
+                session_ttl_s=lambda: self._settings.session.absolute_ttl_s,
+                bridge=self._bridge_here(),
             )
         )
         await self._control.setup()
@@ -148,9 +158,10 @@ class Sidecar:
         for listener in control:
             await web.SockSite(self._control, listener).start()
         self.control_address = _shown(settings.listen.control, control)
+        await self._listen_for_konnect()
         for notice in settings.warnings:
             log.warning("configuration", detail=str(notice))
-        log.info("listening", data=self.data_address, control=self.control_address)
+        log.info("listening", data=self.data_address, control=self.control_address, dcr=self.dcr_address or None)
 
     async def reload(self, settings: Settings) -> None:
         """Puts another configuration in force without dropping a request. What is bound to sockets, files and
@@ -168,6 +179,8 @@ class Sidecar:
         try:
             strategies = await self._strategies(settings)
             self._load_file(settings)
+            if self._bridge is not None:
+                await self._bridge.configure(settings, self._providers, self._metrics)
         except ValueError:
             self._throttle = throttle
             self._providers.retire_unused(old)
@@ -182,6 +195,8 @@ class Sidecar:
         fixed = {
             "listen": settings.listen != old.listen,
             "store": settings.store != old.store,
+            "dcr": (settings.dcr is None) != (old.dcr is None),
+            "dcr.retry_window_s": _retry_window(settings) != _retry_window(old),
             "cache.max_entries": settings.cache.max_entries != old.cache.max_entries,
             "log": settings.log != old.log,
         }
@@ -199,8 +214,7 @@ class Sidecar:
             server.close()
         if self.plane is not None:
             await self.plane.drain(self._settings.limits.drain_s)
-        if self._control is not None:
-            await self._control.cleanup()
+        await self._stop_control()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -210,6 +224,39 @@ class Sidecar:
             await self.store.close()
         while self._socket_files:
             await asyncio.to_thread(remove_own, *self._socket_files.pop())
+
+    async def _stop_control(self) -> None:
+        for runner in (self._dcr_listener, self._control):
+            if runner is not None:
+                await runner.cleanup()
+        if self._bridge is not None:
+            await self._bridge.bridge.close()
+
+    # The HTTP DCR bridge: on an address of its own, or on the control plane
+
+    async def _open_bridge(self, store: SqliteClients) -> None:
+        settings = self._settings
+        if settings.dcr is not None:
+            self._bridge = DcrBridge(settings.dcr, store=store, clock=self._clock, caches=self._caches)
+            await self._bridge.configure(settings, self._providers, self._metrics)
+
+    def _bridge_here(self) -> tuple[Bridge, Callable[[], Sequence[str]]] | None:
+        if self._bridge is None or self._settings.listen.dcr is not None:
+            return None
+        return self._bridge.bridge, self._bridge.api_keys
+
+    async def _listen_for_konnect(self) -> None:
+        address = self._settings.listen.dcr
+        if self._bridge is None or address is None:
+            return
+        self._dcr_listener = ControlRunner(
+            bridge_application(self._bridge.bridge, self._bridge.api_keys, clock=self._clock)
+        )
+        await self._dcr_listener.setup()
+        listeners = self._listening(address)
+        for listener in listeners:
+            await web.SockSite(self._dcr_listener, listener).start()
+        self.dcr_address = _shown(address, listeners)
 
     def _listening(self, address: Address) -> list[socket.socket]:
         sockets = _sockets(address)
@@ -297,6 +344,10 @@ class Sidecar:
         if self.plane is None:
             return PlaneState(0, 0, 0)
         return PlaneState(len(self.plane.connections), self.plane.refused_connections, self.plane.bad_requests)
+
+
+def _retry_window(settings: Settings) -> float | None:
+    return settings.dcr.retry_window_s if settings.dcr is not None else None
 
 
 def _sockets(address: Address) -> list[socket.socket]:

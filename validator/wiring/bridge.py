@@ -1,0 +1,139 @@
+"""The HTTP DCR bridge's parts, from settings.
+
+Law of this file: construction and translation; it decides nothing about a client. What the bridge remembers
+survives a reload, what it goes by is built anew.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from urllib.parse import urlsplit
+
+from validator.caching import Caches
+from validator.core.registration import RegistrationRefused
+from validator.core.sealing import KEY_BYTES, Sealer, derived_key
+from validator.dcr.bridge import Bridge
+from validator.dcr.okta import OktaRegistrar
+from validator.dcr.plan import Plan, Registering
+from validator.dcr.registrar import ClientRegistrar
+from validator.dcr.rfc7591 import Rfc7591Registrar
+from validator.model import RegistrationStatus
+from validator.ports import ClientRecords, Clock
+from validator.server.metrics import Metrics
+from validator.settings import Settings, Strategy
+from validator.settings.bridge import ClientRegistration, Dcr
+from validator.wiring import parts
+from validator.wiring.providers import Provider, Providers
+
+_PURPOSE = "registered clients"
+
+
+class DcrBridge:
+    """The bridge through reloads.
+
+    Attributes:
+        bridge: what Konnect's calls do.
+    """
+
+    def __init__(self, dcr: Dcr, *, store: ClientRecords, clock: Clock, caches: Caches) -> None:
+        self._dcr = dcr
+        self._plan: Plan | None = None
+        self._own_key = secrets.token_bytes(KEY_BYTES)  # where nothing durable is kept, nothing durable opens it
+        self.bridge = Bridge(
+            store=store,
+            clock=clock,
+            plan=self._present_plan,
+            purge=caches.forget_client,
+            retry_window_s=dcr.retry_window_s,
+        )
+
+    def api_keys(self) -> Sequence[str]:
+        """Those that are accepted now."""
+        return [key.get_secret_value() for key in self._dcr.api_keys]
+
+    async def configure(self, settings: Settings, providers: Providers, metrics: Metrics) -> None:
+        """Goes by these settings from the next call on.
+
+        Raises:
+            ValueError: an identity provider's ``ca_file`` cannot be used; nothing has changed then.
+        """
+        dcr = settings.dcr or self._dcr
+        registering: dict[str, Registering] = {}
+        for name in served(settings):
+            strategy = settings.strategies[name]
+            place = parts.trusted_places(strategy)[0]
+            provider = await providers.get(strategy, place.place, settings, metrics)
+            registering[name] = Registering(
+                _registrar(strategy, provider),
+                strategy.token_endpoint_auth_method,
+                parts.grant_options(strategy, place).scopes,
+            )
+        self._dcr = dcr
+        self._plan = Plan(
+            registering=registering,
+            sealer=self._sealer(settings, dcr),
+            default=_default(settings),
+            strategies=dcr.strategies,
+            services=dcr.services,
+            status=RegistrationStatus(dcr.registration_status),
+            session_ttl_s=settings.session.absolute_ttl_s,
+        )
+
+    def _present_plan(self) -> Plan:
+        assert self._plan is not None  # noqa: S101 - configured before anybody can call
+        return self._plan
+
+    def _sealer(self, settings: Settings, dcr: Dcr) -> Sealer:
+        own = [key.get_secret_value() for key in dcr.sealing_keys]
+        keys = own or [derived_key(key.get_secret_value(), _PURPOSE) for key in settings.session.keys]
+        return Sealer(keys or [self._own_key], purpose=_PURPOSE)
+
+
+def served(settings: Settings) -> tuple[str, ...]:
+    """The strategies that the bridge registers clients under."""
+    if settings.dcr is None:
+        return ()
+    named = [_default(settings), *settings.dcr.strategies.values()]
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _default(settings: Settings) -> str | None:
+    dcr = settings.dcr
+    if dcr is not None and dcr.strategy is not None:
+        return dcr.strategy
+    return next(iter(settings.strategies)) if len(settings.strategies) == 1 else None
+
+
+def _registrar(strategy: Strategy, provider: Provider) -> ClientRegistrar:
+    registration = strategy.registration or ClientRegistration()
+    token = registration.initial_access_token
+    secret = token.get_secret_value() if token is not None else None
+    http = provider.registration_http
+    adapter = registration.adapter or ("okta" if strategy.idp == "okta" else "rfc7591")
+    if adapter == "okta":
+        return OktaRegistrar(
+            http, clients=registration.endpoint or _okta_clients(strategy.issuer), api_token=secret or ""
+        )
+    return Rfc7591Registrar(http, endpoint=_endpoint(registration, provider), initial_access_token=secret)
+
+
+def _okta_clients(issuer: str) -> str:
+    parts_ = urlsplit(issuer)
+    return f"{parts_.scheme}://{parts_.netloc}/oauth2/v1/clients"
+
+
+def _endpoint(registration: ClientRegistration, provider: Provider) -> Callable[[], Awaitable[str]]:
+    return partial(_found, registration.endpoint, provider)
+
+
+async def _found(configured: str | None, provider: Provider) -> str:
+    if configured is not None:
+        return configured
+    endpoint = (await provider.issuer.known()).registration_endpoint
+    if endpoint is None:
+        raise RegistrationRefused(
+            "no_registration_endpoint",
+            "the identity provider's metadata names no registration_endpoint: switch dynamic registration on "
+            "there, or set registration.endpoint of the strategy",
+        )
+    return endpoint
