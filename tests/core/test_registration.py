@@ -130,6 +130,7 @@ def test_times_are_seconds_whatever_they_are_written_as(value: object, seconds: 
         ({"client_id": ""}, "client_id"),
         ({"client_id": 7}, "client_id"),
         ({"client_id": "a:b"}, "client_id"),
+        ({"client_id": ".."}, "client_id"),
         ({"client_id": " a"}, "client_id"),
         ({"client_id": "a\nb"}, "client_id"),
         ({"client_id": "\u00e9"}, "client_id"),

@@ -181,6 +181,7 @@ def client_id_of(document: Mapping[str, Any]) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS:
         return None
     fits = value.isascii() and value.isprintable() and ":" not in value and value.strip() == value
+    fits = fits and value.strip(".") != ""  # a path of its own in an address
     return value if fits else None
 
 
@@ -235,7 +236,7 @@ _ADVICE = {
 
 
 def _request(method: str, url: str, token: str | None, document: Mapping[str, Any] | None = None) -> HttpRequest:
-    headers = {"Accept": "application/json", "Connection": "close"}  # see validator.dcr.registrar
+    headers = {"Accept": "application/json", "Connection": "close"}  # a used one may end with it: done or not?
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     body = b""

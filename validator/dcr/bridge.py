@@ -125,6 +125,7 @@ class Bridge:
         try:
             there = await registrar.delete(record.client_id, management)
         except (RegistrationRefused, Unavailable):
+            self._purge(record.strategy, record.client_id)  # what was proved meanwhile, by a client perhaps gone
             if blocked_before is None:
                 await self._lift(block)
             raise

@@ -4,6 +4,7 @@ Law of this file: the order in which the provider is asked, nothing of what is a
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from validator.core import registration
@@ -37,11 +38,16 @@ class Rfc7591Registrar:
         self._initial_access_token = initial_access_token
 
     async def create(self, client: NewClient) -> RegisteredClient:
-        request = registration.registration_request(await self._endpoint(), client, self._initial_access_token)
         try:
-            document = await self._ask(request, "register a client")
+            document = await self._register(client)
         except registration.UnreadableReply as unreadable:
             raise UnusableClient(None, unreadable.description) from None
+        except RegistrationRefused as refused:
+            # A provider without refresh tokens refuses who asks for them; Konnect does for every web application.
+            fewer = tuple(grant for grant in client.grant_types if grant != "refresh_token")
+            if refused.error != "invalid_client_metadata" or fewer == client.grant_types:
+                raise
+            return await self.create(replace(client, grant_types=fewer))
         try:
             return registration.read_client(document, None)
         except RegistrationRefused as refused:
@@ -76,6 +82,10 @@ class Rfc7591Registrar:
         del client_id  # the address names it
         reply = await self._http.send(registration.delete_request(Management.unpacked(management)))
         return registration.read_deletion(reply)
+
+    async def _register(self, client: NewClient) -> dict[str, Any]:
+        request = registration.registration_request(await self._endpoint(), client, self._initial_access_token)
+        return await self._ask(request, "register a client")
 
     async def _ask(self, request: HttpRequest, what: str) -> dict[str, Any]:
         return registration.read_document(await self._http.send(request), what)
