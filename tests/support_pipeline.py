@@ -21,8 +21,8 @@ from validator.authn.session import SessionAuthenticator
 from validator.authn.throttle import Throttle
 from validator.authn.trusted import TokenRules, TrustedIssuer, TrustedIssuers
 from validator.caching import Caches, Reply, Tally
-from validator.core.jws import ALGORITHMS
 from validator.core.introspection import IntrospectionOptions
+from validator.core.jws import ALGORITHMS
 from validator.core.oauth import GrantOptions
 from validator.core.sessions import KeyRing, SessionRules
 from validator.issuers import Freshness, Issuer, IssuerPlace
@@ -140,7 +140,12 @@ class Kitchen:
             self.verifications[name] = self.verifications.get(name, 0) + 1
 
         def digest(pair: ClientCredentials) -> bytes:
-            parts = [b"refused", str(self.caches.client_moment(name, pair.client_id)).encode(), fingerprint, name.encode()]
+            parts = [
+                b"refused",
+                str(self.caches.client_moment(name, pair.client_id)).encode(),
+                fingerprint,
+                name.encode(),
+            ]
             return self.caches.seed([*parts, pair.client_id.encode(), pair.client_secret.encode()]).digest()
 
         issuers = TrustedIssuers([TrustedIssuer(self.issuer, CLIENT_CLAIMS)], rules)

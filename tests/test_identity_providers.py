@@ -1,5 +1,5 @@
-"""Each identity provider by each method, from its own token endpoint to the answer that a gateway gets. What passes
-here is a cell of the README's table."""
+"""Each identity provider by each method, from its own token endpoint to the answer that a gateway gets. What
+passes here is a cell of the README's table."""
 
 import pytest
 from identity_providers import table

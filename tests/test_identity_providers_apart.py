@@ -1,8 +1,8 @@
-"""What is trusted of one identity provider is trusted of it alone: no token of one issuer, tenant, version or strategy
-passes under another, and no provider's token is read by another's claims.
+"""What is trusted of one identity provider is trusted of it alone: no token of one issuer, tenant, version or
+strategy passes under another, and no provider's token is read by another's claims.
 
-All strategies stand in one sidecar, and the same client ids are registered under each, so that nothing but the token
-itself keeps them apart."""
+All strategies stand in one sidecar, and the same client ids are registered under each, so that nothing but the
+token itself keeps them apart."""
 
 import asyncio
 import contextlib
@@ -141,10 +141,16 @@ async def _start(stack: contextlib.AsyncExitStack) -> tuple[Sidecar, list[Source
         for index, tenant in enumerate(entra)
         for source in (
             Source(
-                f"entra-v1-{index}", tenant_mint(tenant, V1), "appid", frozenset({f"azure-{index}", f"azure-v1-{index}"})
+                f"entra-v1-{index}",
+                tenant_mint(tenant, V1),
+                "appid",
+                frozenset({f"azure-{index}", f"azure-v1-{index}"}),
             ),
             Source(
-                f"entra-v2-{index}", tenant_mint(tenant, V2), "azp", frozenset({f"azure-{index}", f"azure-v2-{index}"})
+                f"entra-v2-{index}",
+                tenant_mint(tenant, V2),
+                "azp",
+                frozenset({f"azure-{index}", f"azure-v2-{index}"}),
             ),
         )
     ]
@@ -157,7 +163,10 @@ async def _start(stack: contextlib.AsyncExitStack) -> tuple[Sidecar, list[Source
         ),
         Source("curity", lambda **more: curity.token(OWN, **more), "sub", frozenset({"curity"})),
         Source(
-            "generic", lambda **more: generic[0].token(OWN, **{"azp": ABSENT, **more}), "client_id", frozenset({"generic"})
+            "generic",
+            lambda **more: generic[0].token(OWN, **{"azp": ABSENT, **more}),
+            "client_id",
+            frozenset({"generic"}),
         ),
         Source(
             "keycloak",

@@ -206,6 +206,19 @@ async def test_a_former_secret_is_refused_on_the_next_request_though_it_was_cach
         assert (await konnect.ask(await konnect.credential(application, method))).verdict == (200, "")
 
 
+async def test_who_still_tries_the_former_secret_does_not_lock_the_new_one_out(konnect: Konnect) -> None:
+    application = await konnect.registered()
+    former = basic(application.client_id, application.secret)
+    await konnect.new_secret(application)
+    verdicts = []
+    for n in range(12):  # each another wrong one, as the answer to one is kept for a moment
+        wrong = basic(application.client_id, f"{application.secret}{n}")
+        verdicts.append((await konnect.ask(wrong)).status)
+    assert verdicts == [401] * 10 + [429] * 2
+    assert (await konnect.ask(former)).status == 429
+    assert (await konnect.ask(basic(application.client_id, application.secret))).verdict == (200, "")
+
+
 async def test_a_registration_that_was_removed_closes_the_door_and_only_that_one(konnect: Konnect) -> None:
     application = await konnect.registered()
     await konnect.event(application, "add_registration", api_product_version_id=UNMAPPED_ID)

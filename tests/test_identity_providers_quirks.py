@@ -1,5 +1,5 @@
-"""What is peculiar to each provider, from its own mouth to the operator's log: its tokens for others, its refusals,
-its limits and its ways of being configured wrongly."""
+"""What is peculiar to each provider, from its own mouth to the operator's log: its tokens for others, its
+refusals, its limits and its ways of being configured wrongly."""
 
 from typing import Any
 
@@ -75,7 +75,11 @@ async def test_scopes_cannot_be_required_of_what_cannot_be_read(clock: ManualClo
         ({"idp": "azure", "token_endpoint_version": "v1"}, "/oauth2/token", {"resource": API}),
         ({"idp": "azure-v1"}, "/oauth2/token", {"resource": API}),
         ({"idp": "azure-v2"}, "/oauth2/v2.0/token", {"scope": f"{API}/.default"}),
-        ({"idp": "azure", "scopes": ["api://new/.default"]}, "/oauth2/v2.0/token", {"scope": "api://new/.default"}),
+        (
+            {"idp": "azure", "scopes": ["api://new/.default"]},
+            "/oauth2/v2.0/token",
+            {"scope": "api://new/.default"},
+        ),
         ({"idp": "azure", "scopes": ["openid"]}, "/oauth2/v2.0/token", {"scope": f"{API}/.default"}),
     ],
     ids=repr,
@@ -147,7 +151,12 @@ async def test_an_issuer_that_follows_from_another_need_not_exist(clock: ManualC
 
 async def test_scopes_about_users_are_never_sent_to_okta(clock: ManualClock) -> None:
     async with OktaImitation({"orders": SECRET}, clock=clock, default_scopes=("orders.read",)) as org:
-        strategy = {"idp": "okta", "issuer": org.issuer, "audience": ["api://default"], "scopes": ["openid", "email"]}
+        strategy = {
+            "idp": "okta",
+            "issuer": org.issuer,
+            "audience": ["api://default"],
+            "scopes": ["openid", "email"],
+        }
         async with gate({"s": strategy}, "orders", clock=clock) as at:
             assert (await at.ask(PAIR)).verdict == (200, "")
             assert "scope" not in asked(org)[0]
@@ -394,7 +403,12 @@ async def test_an_applications_roles_at_entra_are_its_scopes(clock: ManualClock)
     async with entra(clock, resources=resources) as tenant:
         strategies = {
             "s": {"idp": "azure", "issuer": tenant.base, "audience": [API], "required_scopes": ["Orders.Read"]},
-            "more": {"idp": "azure", "issuer": tenant.base, "audience": [API], "required_scopes": ["Orders.Write"]},
+            "more": {
+                "idp": "azure",
+                "issuer": tenant.base,
+                "audience": [API],
+                "required_scopes": ["Orders.Write"],
+            },
         }
         async with gate(strategies, GUID, clock=clock) as at:
             token = bearer(tenant.token(GUID))

@@ -1,4 +1,4 @@
-"""One tenant of Entra has two issuers, each bound to its version, and tokens for Graph are nobody's but Graph's."""
+"""One tenant of Entra has two issuers, each bound to its version, and tokens for Graph are Graph's alone."""
 
 from typing import Any
 

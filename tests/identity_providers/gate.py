@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from identity_providers.rows import Row, Stage
 from sidecar_support import Answer, basic, bearer
 from structlog.testing import capture_logs
 
+from identity_providers.rows import Row, Stage
 from validator.adapters.clock import SystemClock
 from validator.ports import Clock
 from validator.settings import Settings

@@ -1,8 +1,8 @@
 """The rows of the README's table: one identity provider each, in one of its shapes.
 
-Law of this file: a row says how its provider runs and which strategy a person would write; what must then hold is the
-same for all and stands in ``test_identity_providers``. Where a real provider can run here it does; the vendors' clouds
-are imitated.
+Law of this file: a row says how its provider runs and which strategy a person would write; what must then hold is
+the same for all and stands in ``test_identity_providers``. Where a real provider can run here it does; the
+vendors' clouds are imitated.
 """
 
 import asyncio
@@ -355,9 +355,7 @@ ROWS = (
         _standard(opaque=True),
         real=True,
     ),
-    Row(
-        "generic-static", "oidc-provider, without discovery", "generic", _standard(discovery=False), real=True
-    ),
+    Row("generic-static", "oidc-provider, without discovery", "generic", _standard(discovery=False), real=True),
     Row("keycloak", "Keycloak", "keycloak", _shaped("keycloak", KEYCLOAK, "/realms/orders")),
     Row("kong-identity", "Kong Identity", "kong-identity", _shaped("kong-identity", KONG_IDENTITY, "")),
 )

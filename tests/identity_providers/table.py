@@ -1,7 +1,7 @@
 """The README's table of identity providers, made from the tests that are marked ``provider_cell``.
 
-Law of this file: nothing is written by hand; a cell is there when its test has run and passed, or, when the README is
-compared only, when its test is collected. Run by ``scripts/provider-table``.
+Law of this file: nothing is written by hand; a cell is there when its test has run and passed, or, when the README
+is compared only, when its test is collected. Run by ``scripts/provider-table``.
 """
 
 import subprocess
@@ -88,16 +88,16 @@ def collected() -> str:
 def main(arguments: Sequence[str]) -> int:
     if "--collected" in arguments:
         code, cells = run("--collect-only", "--no-header")
-        print(BEGIN, render(cells.collected), sep="\n")
+        sys.stdout.write(f"{BEGIN}\n{render(cells.collected)}\n")
         return code
     code, cells = run()
     if code:
-        print("not every cell has passed: the README stays as it is", file=sys.stderr)
+        sys.stderr.write("not every cell has passed: the README stays as it is\n")
         return code
     before, begin, rest = README.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        print(f"README.md has no place for the table: {BEGIN} … {END}", file=sys.stderr)
+        sys.stderr.write(f"README.md has no place for the table: {BEGIN} … {END}\n")
         return 1
     README.write_text(f"{before}{begin}\n{render(cells.passed)}\n{end}{after}")
     return 0

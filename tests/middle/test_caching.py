@@ -238,7 +238,11 @@ def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no
     of_client, of_other = (caches.client_moment("plain", name) for name in ("orders", "billing"))
     caches.forget_client("plain", "orders")
     caches.keep_proof(b"late", proof(), begun)
-    assert [caches.known_proof(name) is not None for name in (b"its", b"another's", b"late")] == [False, True, False]
+    assert [caches.known_proof(name) is not None for name in (b"its", b"another's", b"late")] == [
+        False,
+        True,
+        False,
+    ]
     caches.keep_proof(b"fresh", proof(), caches.moment)
     assert caches.known_proof(b"fresh") is not None
     assert not caches.epoch.unmoved_since(before, (caches.epoch.client_shard("plain", "orders"),))

@@ -1,5 +1,5 @@
-"""What only the issuer can read is believed as long as the token, the issuer and we allow, and no longer; an outage
-says nothing about it."""
+"""What only the issuer can read is believed as long as the token, the issuer and we allow, and no longer; an
+outage says nothing about it."""
 
 import asyncio
 from collections.abc import Mapping
@@ -232,7 +232,9 @@ async def test_any_other_signed_thing_says_nothing(
     assert (await kitchen.ask(OPAQUE)).reason == "idp_unavailable"
 
 
-async def test_an_access_token_of_the_callers_own_is_no_answer_about_it(issuer: Issuer, clock: ManualClock) -> None:
+async def test_an_access_token_of_the_callers_own_is_no_answer_about_it(
+    issuer: Issuer, clock: ManualClock
+) -> None:
     """Its claims could otherwise be chosen by whoever may mint."""
     issuer.table[INTROSPECTION] = issuer.phantom()
     kitchen = kitchen_over(issuer, clock, response="jwt")
@@ -343,7 +345,9 @@ async def test_an_outage_counts_as_nobodys_invention(issuer: Issuer, clock: Manu
 # Sessions
 
 
-async def test_a_session_lasts_no_longer_than_the_answer_that_opened_it(issuer: Issuer, clock: ManualClock) -> None:
+async def test_a_session_lasts_no_longer_than_the_answer_that_opened_it(
+    issuer: Issuer, clock: ManualClock
+) -> None:
     kitchen = kitchen_over(issuer, clock)
     cookie = (await kitchen.ask(OPAQUE)).cookie
     clock.advance(TTL_S - 0.5)

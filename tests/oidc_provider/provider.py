@@ -75,8 +75,8 @@ class OidcProvider:
         resources: the first is the one meant when a request names none.
         alg: of the first signing key: RS256, PS256, ES256, ES384, ES512 or EdDSA.
         initial_access_token: demanded by dynamic registration; ``None``: nothing is demanded.
-        rotates_secrets: an update of a client that names no secret gives it another one (RFC 7592 section 2.2). The
-            provider then demands an initial access token of its own make.
+        rotates_secrets: an update of a client that names no secret gives it another one (RFC 7592 section 2.2).
+            The provider then demands an initial access token of its own make.
         port: 0 takes a free one.
 
     Attributes:

@@ -18,7 +18,7 @@ from support_bridge_settings import (
 )
 
 from validator.settings import Address, Settings
-from validator.settings.bridge import Dcr, ClientRegistration
+from validator.settings.bridge import ClientRegistration, Dcr
 
 
 def bridge(settings: Settings) -> Dcr:

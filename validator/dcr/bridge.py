@@ -19,7 +19,7 @@ from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Credentials, Event, N
 from validator.dcr.records import Records
 from validator.dcr.registrar import Changes, Keep
 from validator.errors import Unavailable
-from validator.model import Application, RegistrationStatus, Revocation
+from validator.model import Application, ClientCredentials, RegistrationStatus, Revocation
 from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound, RegistryError
 
 # A token of a deleted client may live on, but not for so long.
@@ -38,6 +38,7 @@ class Bridge:
     Args:
         plan: the configuration of now, asked at the beginning of each call.
         purge: nothing cached of the client (strategy, client id) is used from then on.
+        vouch: told of the secret that a client of a strategy has from now on, which needs no guessing.
         creation: further arguments of ``Creation``.
     """
 
@@ -48,12 +49,14 @@ class Bridge:
         clock: Clock,
         plan: Callable[[], Plan],
         purge: Callable[[str, str], None],
+        vouch: Callable[[str, ClientCredentials], None] = lambda _strategy, _pair: None,
         **creation: Any,
     ) -> None:
         self._store = store
         self._clock = clock
         self._plan = plan
         self._purge = purge
+        self._vouch = vouch
         self._records = Records(store)
         self._creation = Creation(store=store, records=self._records, clock=clock, run=self._carried, **creation)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -61,7 +64,10 @@ class Bridge:
 
     async def create(self, wanted: NewApplication) -> Credentials:
         """A client at the identity provider, and its application here."""
-        return await self._creation.create(wanted, self._plan())
+        plan = self._plan()
+        made = await self._creation.create(wanted, plan)
+        self._vouch(plan.strategy(wanted.auth_strategy_id), ClientCredentials(made.client_id, made.client_secret))
+        return made
 
     async def delete(self, client_id: str) -> None:
         """The client is deleted, and everything that it proved by is refused; so it was already, if it was."""
@@ -178,6 +184,8 @@ class Bridge:
         await self._store.revoke(
             Revocation("sessions_of", record.client_id, record.strategy, now, now + plan.session_ttl_s)
         )
+        # Whoever still tries the former secret is refused, and is not to use up the tries of the new one.
+        self._vouch(record.strategy, ClientCredentials(record.client_id, client.client_secret))
         log.info("dcr_new_secret", strategy=record.strategy, client_id=record.client_id)
         return Credentials(record.client_id, client.client_secret, client.issued_at, client.expires_at)
 

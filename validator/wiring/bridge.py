@@ -17,7 +17,7 @@ from validator.dcr.okta import OktaRegistrar
 from validator.dcr.plan import Plan, Registering
 from validator.dcr.registrar import ClientRegistrar
 from validator.dcr.rfc7591 import Rfc7591Registrar
-from validator.model import RegistrationStatus
+from validator.model import ClientCredentials, RegistrationStatus
 from validator.ports import ClientRecords, Clock
 from validator.server.metrics import Metrics
 from validator.settings import Settings, Strategy
@@ -35,7 +35,15 @@ class DcrBridge:
         bridge: what Konnect's calls do.
     """
 
-    def __init__(self, dcr: Dcr, *, store: ClientRecords, clock: Clock, caches: Caches) -> None:
+    def __init__(
+        self,
+        dcr: Dcr,
+        *,
+        store: ClientRecords,
+        clock: Clock,
+        caches: Caches,
+        vouch: Callable[[str, ClientCredentials], None],
+    ) -> None:
         self._dcr = dcr
         self._plan: Plan | None = None
         self._own_key = secrets.token_bytes(KEY_BYTES)  # where nothing durable is kept, nothing durable opens it
@@ -44,6 +52,7 @@ class DcrBridge:
             clock=clock,
             plan=self._present_plan,
             purge=caches.forget_client,
+            vouch=vouch,
             retry_window_s=dcr.retry_window_s,
         )
 

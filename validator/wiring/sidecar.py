@@ -16,12 +16,13 @@ from aiohttp import web
 from validator.adapters.clock import SystemClock
 from validator.adapters.memory import MemoryRegistry
 from validator.adapters.sqlite_clients import SqliteClients
+from validator.authn.basic import BasicAuthenticator
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
 from validator.core.sessions import KEY_BYTES, KeyRing
 from validator.core.telling import Tell, nobody
 from validator.dcr.bridge import Bridge
-from validator.model import Proof
+from validator.model import ClientCredentials, Method, Proof
 from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Clock
 from validator.server.bridge import bridge_application
@@ -237,8 +238,16 @@ class Sidecar:
     async def _open_bridge(self, store: SqliteClients) -> None:
         settings = self._settings
         if settings.dcr is not None:
-            self._bridge = DcrBridge(settings.dcr, store=store, clock=self._clock, caches=self._caches)
+            self._bridge = DcrBridge(
+                settings.dcr, store=store, clock=self._clock, caches=self._caches, vouch=self._vouch
+            )
             await self._bridge.configure(settings, self._providers, self._metrics)
+
+    def _vouch(self, strategy: str, pair: ClientCredentials) -> None:
+        known = self.strategies.get(strategy)
+        basic = known.authenticators[Method.CLIENT_CREDENTIALS] if known is not None else None
+        if isinstance(basic, BasicAuthenticator):
+            basic.vouch(pair)
 
     def _bridge_here(self) -> tuple[Bridge, Callable[[], Sequence[str]]] | None:
         if self._bridge is None or self._settings.listen.dcr is not None:
