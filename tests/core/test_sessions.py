@@ -173,7 +173,7 @@ def test_a_ring_of_no_keys_or_of_wrong_ones_is_refused(keys: list[bytes]) -> Non
 
 
 def test_a_ring_shows_no_key() -> None:
-    assert repr(RING) == "KeyRing(2 keys)"
+    assert repr(RING) == "KeyRing(Sealer(session, 2 keys))"
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,19 @@
 """Sealing, opening, idle and absolute ends of session cookies.
 
 Law of this file: everything that decides whether a cookie is a session of ours, and whether it still lasts,
-lives here. A cookie is ``base64url(version | key id | nonce | AES-256-GCM(session))``; the key id picks the one
-key that may open it, so that the ring can rotate without logging anyone out.
+lives here. How it is sealed, and how keys rotate without logging anyone out, is ``sealing``'s.
 """
 
-import base64
-import binascii
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-from validator.core.jws import decode_base64url
+from validator.core.sealing import KEY_BYTES, NONCE_BYTES, Sealer, SealError
 from validator.errors import Denied
 from validator.model import Reason, Session
 
-KEY_BYTES = 32
-NONCE_BYTES = 12  # random: NIST SP 800-38D section 8.3 allows 2**32 seals under one key
-_VERSION = b"\x01"
-_KEY_ID_BYTES = 4
-_HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES + NONCE_BYTES
+__all__ = ["KEY_BYTES", "NONCE_BYTES", "KeyRing", "SessionRules"]
+
 # A cookie is sealed anew once a tenth of the idle time has passed since it was sealed last: often enough that
 # a session in use does not end, seldom enough that the cached answer of a cookie stays its answer.
 _RENEW_FRACTION = 0.1
@@ -47,21 +37,14 @@ class KeyRing:
     """
 
     def __init__(self, keys: Sequence[bytes], *, bound_to: str = "") -> None:
-        if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise ValueError(f"a ring is made of keys of {KEY_BYTES} bytes, at least one")
-        self._keys = {_key_id(key): AESGCM(key) for key in reversed(keys)}
-        self._first = _key_id(keys[0])
+        self._sealer = Sealer(keys, purpose="session")
         self._bound_to = bound_to
 
-    def _bound(self, head: bytes, strategy: str) -> bytes:
-        return b"\0".join((head, strategy.encode(), self._bound_to.encode()))
-
     def __repr__(self) -> str:
-        return f"KeyRing({len(self._keys)} keys)"
+        return f"KeyRing({self._sealer!r})"
 
     def seal(self, session: Session, nonce: bytes) -> bytes:
         """The cookie's value. ``nonce``: 12 fresh random bytes, never used twice."""
-        head = _VERSION + self._first + nonce
         plain = json.dumps(
             [
                 session.id,
@@ -72,9 +55,8 @@ class KeyRing:
                 session.token_id,
             ],
             separators=(",", ":"),
-        ).encode()
-        sealed = self._keys[self._first].encrypt(nonce, plain, self._bound(head, session.strategy))
-        return base64.urlsafe_b64encode(head + sealed).rstrip(b"=")
+        )
+        return self._sealer.seal(plain, bound_to=(session.strategy, self._bound_to), nonce=nonce).encode()
 
     def open(self, cookie: bytes, strategy: str) -> Session:
         """The session in a cookie that was sealed for ``strategy`` by a key of this ring.
@@ -83,25 +65,11 @@ class KeyRing:
             Denied: ``session_invalid``.
         """
         try:
-            raw = decode_base64url(cookie)
-        except (ValueError, binascii.Error):
-            raise Denied(Reason.SESSION_INVALID, "the cookie is not one of ours") from None
-        head, sealed = raw[:_HEAD_BYTES], raw[_HEAD_BYTES:]
-        key = self._keys.get(head[1 : 1 + _KEY_ID_BYTES])
-        if raw[:1] != _VERSION or len(head) != _HEAD_BYTES or key is None:
-            raise Denied(Reason.SESSION_INVALID, "the cookie was sealed by no key of this ring")
-        try:
-            plain = key.decrypt(head[1 + _KEY_ID_BYTES :], sealed, self._bound(head, strategy))
-        except InvalidTag:
-            raise Denied(
-                Reason.SESSION_INVALID, "the cookie was altered, or sealed for another strategy"
-            ) from None
+            plain = self._sealer.open(cookie.decode("ascii", "replace"), bound_to=(strategy, self._bound_to))
+        except SealError as error:
+            raise Denied(Reason.SESSION_INVALID, f"no cookie of this strategy's: {error}") from None
         identifier, client_id, opened_at, seen_at, ends_at, token_id = json.loads(plain)
         return Session(identifier, strategy, client_id, opened_at, seen_at, ends_at, token_id)
-
-
-def _key_id(key: bytes) -> bytes:
-    return hashlib.sha256(b"session key id" + key).digest()[:_KEY_ID_BYTES]
 
 
 def begin(
