@@ -32,7 +32,7 @@ ENV PATH=/opt/validator/bin:$PATH \
 USER 65532:65532
 WORKDIR /var/lib/validator
 VOLUME ["/var/lib/validator", "/run/validator"]
-EXPOSE 8100 8101
+EXPOSE 8100 8101 8102
 STOPSIGNAL SIGTERM
 # HEALTHCHECK_ADDRESS is listen.control as seen from inside the container.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s --retries=3 CMD ["python", "-I", "-c", "import http.client, os; c = http.client.HTTPConnection(os.environ['HEALTHCHECK_ADDRESS'], timeout=3); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
