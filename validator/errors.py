@@ -38,7 +38,14 @@ class Denied(AuthError):
 
 
 class Unavailable(AuthError):
-    """The question could not be answered; nothing is known about the credential."""
+    """The question could not be answered; nothing is known about the credential.
 
-    def __init__(self, reason: Reason, detail: str = "", *, retry_after_s: float = 5.0) -> None:
+    Attributes:
+        sent: whether what was asked may have arrived, and taken effect, all the same.
+    """
+
+    def __init__(
+        self, reason: Reason, detail: str = "", *, retry_after_s: float = 5.0, sent: bool = False
+    ) -> None:
         super().__init__(reason, detail, retry_after_s=retry_after_s)
+        self.sent = sent

@@ -163,11 +163,10 @@ class Pipeline:
         """The answer to a request that has no single credential to judge."""
         return self._refused(route, None, None, error, self._clock.now(), None)
 
-    def strategy_unknown(self) -> Reply:
-        """The answer to a gateway that asks for a strategy which is not configured."""
-        self._log(
-            "unknown", None, Denied(Reason.STRATEGY_UNKNOWN, "check the gateway's configuration"), None, None
-        )
+    def strategy_unknown(self, name: str | None = None) -> Reply:
+        """The answer to a gateway that asks for a strategy which is not configured, or names none."""
+        asked = f"for the strategy {name[:64]!r}, which is not configured" if name else "for no strategy"
+        self._log("unknown", None, Denied(Reason.STRATEGY_UNKNOWN, f"the gateway asks {asked}"), None, None)
         tally = self._count("unknown", None, "denied", Reason.STRATEGY_UNKNOWN.value)
         tally.judged += 1
         return Reply(reply.refused(Reason.STRATEGY_UNKNOWN), tally)
@@ -302,7 +301,7 @@ class Pipeline:
                 application, proof.method, session_id=session.id if session else None, set_cookie=cookie
             ),
             self._count(strategy.name, proof.method, _ALLOWED, ""),
-            deadline=deadline,
+            deadline=deadline if key is not None else 0.0,  # and no gateway keeps what is not kept here
             epoch=epoch,
             shards=self._shards(strategy, proof, session),
         )
@@ -324,7 +323,8 @@ class Pipeline:
         opens = proof.opens
         if now >= opens.ends_at or self._revocations.covers(replace(proof, session=opens), application):
             opens = self._begin(strategy, proof, now)
-            if now >= opens.ends_at:  # the credential counts for this request alone
+            # The credential counts for this request alone, or the client's sessions ended in this very moment.
+            if now >= opens.ends_at or self._revocations.covers(replace(proof, session=opens), application):
                 return None, False
         return sessions.renewed(opens, now), True
 

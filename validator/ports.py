@@ -109,6 +109,9 @@ class RegistryAdmin(Protocol):
     async def unrevoke(self, revocation: Revocation) -> bool:
         """Whether there was one to lift."""
 
+    def revocation(self, revocation: Revocation) -> Revocation | None:
+        """The entry for the same thing, if it counts now."""
+
     def revocations(self, *, limit: int = 1000) -> Sequence[Revocation]: ...
 
 
@@ -140,8 +143,8 @@ class ClientRecords(RegistryAdmin, Protocol):
         """One for each strategy that knows the client id, deleted ones among them."""
 
     async def record(self, application: Application, sealed: str) -> None:
-        """Writes a new application and its client's record down; a block that an earlier client of this id left
-        under this strategy is lifted. Raises ``Conflict``."""
+        """Writes a new application and its client's record down. Raises ``Conflict``, also where the client id is
+        blocked: an earlier client's tokens may live on."""
 
     async def reseal(self, strategy: str, client_id: str, sealed: str) -> None:
         """Replaces how the client is managed."""

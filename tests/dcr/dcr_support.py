@@ -47,8 +47,8 @@ def refused(error: str = "invalid_client_metadata") -> RegistrationRefused:
     return RegistrationRefused(error, "it says no")
 
 
-def down() -> Unavailable:
-    return Unavailable(Reason.IDP_UNAVAILABLE, "nobody answers")
+def down(*, sent: bool = False) -> Unavailable:
+    return Unavailable(Reason.IDP_UNAVAILABLE, "nobody answers", sent=sent)
 
 
 def store_down() -> Unavailable:

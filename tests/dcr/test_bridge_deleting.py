@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from dcr_support import House, ScriptedRegistrar, down, event, house, plan, refused, store_down, until
+from dcr_support import House, ScriptedRegistrar, down, event, house, refused, store_down, until
 from structlog.testing import capture_logs
 
 from validator.core.registration import RegistrationRefused
@@ -24,7 +24,7 @@ async def test_a_deleted_client_is_gone_everywhere(home: House, registrar: Scrip
     assert registrar.secrets == {}
     assert home.application(made.client_id) is None
     assert covered(home, made.client_id)
-    assert home.purged == [("plain", made.client_id)]
+    assert set(home.purged) == {("plain", made.client_id)}
     (record,) = await home.store.records(made.client_id)
     assert (record.deleted, record.sealed) == (True, "")
 
@@ -218,17 +218,30 @@ async def test_the_same_id_under_another_strategy_is_left_alone(home: House) -> 
     assert not home.blocked(made.client_id, "azure")
 
 
-async def test_an_id_under_two_strategies_is_ambiguous_until_one_is_deleted(
-    home: House, registrar: ScriptedRegistrar
-) -> None:
-    registrar.ids = ["twin", "twin"]
-    await home.create()
-    home.plan = plan(registrar, default="azure")
-    await home.create(client_name="Twin")
-    with pytest.raises(BridgeRefused) as caught:
-        await home.bridge.delete("twin")
-    assert caught.value.error == "ambiguous_client"
-    assert "azure, plain" in caught.value.description
+async def test_an_operators_block_meanwhile_is_not_ours_to_lift(home: House, registrar: ScriptedRegistrar) -> None:
+    made = await home.adopted()
+    gate = registrar.gates["delete"] = asyncio.Event()
+    registrar.fails["delete"] = refused()
+    call = asyncio.create_task(home.bridge.delete(made.client_id))
+    await until(lambda: registrar.calls[-1][0] == "delete")
+    await home.store.revoke(Revocation("client_id", made.client_id, "plain"))
+    gate.set()
+    with pytest.raises(RegistrationRefused):
+        await call
+    assert home.blocked(made.client_id)
+
+
+async def test_calls_for_one_client_do_not_pile_up(home: House, registrar: ScriptedRegistrar) -> None:
+    made = await home.adopted()
+    gate = registrar.gates["rotate_secret"] = asyncio.Event()
+    calls = [asyncio.create_task(home.bridge.new_secret(made.client_id)) for _ in range(30)]
+    await until(lambda: sum(call.done() for call in calls) == 22)
+    closing = asyncio.create_task(home.bridge.close())
+    gate.set()
+    await closing
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(one, Unavailable) for one in done) == 29  # one was under way, the others were not begun
+    assert [name for name, *_ in registrar.calls].count("rotate_secret") == 1
 
 
 # A client deleted is a client no call reaches

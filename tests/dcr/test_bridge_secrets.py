@@ -45,21 +45,33 @@ async def test_another_secret_ends_proofs_and_sessions_of_this_client_alone(
     assert home.purged == [("plain", made.client_id)]
     assert session_covered(home, made.client_id, before)
     assert session_covered(home, made.client_id, clock.now())
-    assert not session_covered(home, made.client_id, clock.now() + 0.001)
+    assert session_covered(home, made.client_id, clock.now() + 0.001)  # opened by a clock that was set back since
+    clock.advance(1)
+    assert not session_covered(home, made.client_id, clock.now())
     assert not session_covered(home, "another", before)
     assert not session_covered(home, made.client_id, before, "azure")
     assert not home.memory.covers(Proof("plain", Method.BEARER, made.client_id, 9e9, 9e9), None)
 
 
 async def test_sessions_stay_ended_until_none_can_be_left(home: House, clock: ManualClock) -> None:
-    home.plan = replace(home.plan, session_ttl_s=100.0)
     made = await home.adopted()
     opened = clock.now()
     await home.bridge.new_secret(made.client_id)
-    clock.advance(99.9)
+    clock.advance(365 * 86400 - 0.1)
     assert session_covered(home, made.client_id, opened)
     clock.advance(0.1)
-    assert not session_covered(home, made.client_id, opened)  # its own end was then
+    assert not session_covered(home, made.client_id, opened)  # no session can be configured to last so long
+
+
+async def test_an_answer_that_is_lost_ends_the_sessions_all_the_same(
+    home: House, registrar: ScriptedRegistrar, clock: ManualClock
+) -> None:
+    made = await home.adopted()
+    opened = clock.now()
+    registrar.lost["rotate_secret"] = down(sent=True)
+    with pytest.raises(Unavailable):
+        await home.bridge.new_secret(made.client_id)
+    assert session_covered(home, made.client_id, opened)
 
 
 async def test_each_new_secret_moves_the_end_of_sessions(home: House, clock: ManualClock) -> None:

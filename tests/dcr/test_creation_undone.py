@@ -9,6 +9,7 @@ from dcr_support import (
     House,
     ScriptedRegistrar,
     down,
+    plan,
     refused,
     store_down,
     until,
@@ -43,12 +44,19 @@ async def test_a_refusal_leaves_nothing_and_reaches_the_admin(home: House, regis
 async def test_an_outcome_that_nobody_knows_is_in_the_log(
     home: House, registrar: ScriptedRegistrar, when: str
 ) -> None:
-    getattr(registrar, when)["create"] = down()
+    getattr(registrar, when)["create"] = down(sent=True)
     with capture_logs() as lines, pytest.raises(Unavailable):
         await home.create()
     (line,) = said(lines, "dcr_outcome_unknown")
     assert (line["client_name"], line["log_level"]) == ("Orders mobile", "error")
     assert home.memory.list() == []
+
+
+async def test_what_was_never_sent_leaves_nothing_to_tell(home: House, registrar: ScriptedRegistrar) -> None:
+    registrar.fails["create"] = down()
+    with capture_logs() as lines, pytest.raises(Unavailable):
+        await home.create()
+    assert not said(lines, "dcr_outcome_unknown")
 
 
 @pytest.mark.parametrize(("client_id", "named"), [("odd id", "client 'odd id' of"), (None, "A client of")])
@@ -183,21 +191,41 @@ async def test_an_id_of_a_bridged_client_handed_out_again_changes_nothing(
     assert [r.sealed for r in await home.store.records(first.client_id)] == [r.sealed for r in before]
 
 
-async def test_an_id_of_a_deleted_client_handed_out_again_is_a_new_client(
+async def test_an_id_of_a_deleted_client_handed_out_again_is_refused_and_deleted_again(
     home: House, registrar: ScriptedRegistrar
 ) -> None:
+    """Tokens and sessions of the one that had it may live on, and would be the new one's."""
     first = await home.adopted()
     await home.bridge.delete(first.client_id)
-    assert home.blocked(first.client_id)
     registrar.ids = [first.client_id]
-    again = await home.create()
-    assert again.client_id == first.client_id
-    assert not home.blocked(first.client_id)
-    application = home.application(again.client_id)
-    assert application is not None
-    assert dict(application.registrations) == {}
-    (record,) = await home.store.records(again.client_id)
-    assert not record.deleted
+    with pytest.raises(BridgeRefused) as caught:
+        await home.create()
+    assert caught.value.error == "client_id_taken"
+    assert registrar.secrets == {}
+    assert home.blocked(first.client_id)
+    assert home.application(first.client_id) is None
+
+
+async def test_an_id_that_an_operator_has_blocked_stays_blocked(home: House, registrar: ScriptedRegistrar) -> None:
+    await home.store.revoke(Revocation("client_id", "client-1", "plain"))
+    with pytest.raises(BridgeRefused):
+        await home.create()
+    assert registrar.secrets == {}
+    assert home.blocked("client-1")
+
+
+async def test_an_id_that_another_strategy_has_is_refused_and_deleted_again(
+    home: House, registrar: ScriptedRegistrar
+) -> None:
+    """Konnect names a client by its id alone."""
+    registrar.ids = ["twin", "twin"]
+    await home.create()
+    home.plan = plan(registrar, default="azure")
+    with pytest.raises(BridgeRefused) as caught:
+        await home.create(client_name="Twin")
+    assert caught.value.error == "client_id_taken"
+    assert home.application("twin", "azure") is None
+    assert home.application("twin") is not None
 
 
 async def test_a_revocation_under_every_strategy_outlives_a_new_client(home: House) -> None:

@@ -311,3 +311,62 @@ async def test_a_deletion_that_is_refused_leaves_the_client(
     with pytest.raises(RegistrationRefused) as caught:
         await registrar.delete(client.client_id, client.management)
     assert str(status) in caught.value.description
+
+
+# Where a client is managed
+
+
+class Canned:
+    """Answers with these documents in turn, and remembers what was asked."""
+
+    def __init__(self, *documents: dict[str, Any]) -> None:
+        self._documents = list(documents)
+        self.asked: list[tuple[str, str]] = []
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        self.asked.append((request.method, request.url))
+        return HttpReply(200, {}, json.dumps(self._documents.pop(0)).encode())
+
+
+HOME = "https://idp.example:8443/reg"
+MADE = {"client_id": "c", "client_secret": "s", "registration_access_token": "t"}
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:8101/v1/applications/victim",
+        "https://idp.example/reg/c",
+        "http://idp.example:8443/reg/c",
+        "https://user@idp.example:8443/reg/c",
+        "https://idp.example:8443.attacker.example/reg/c",
+        "/reg/c",
+        "file:///etc/passwd",
+        "https://[idp/reg",
+    ],
+)
+async def test_a_reply_sends_us_nowhere_else(uri: str) -> None:
+    async def endpoint() -> str:
+        return HOME
+
+    http = Canned(MADE | {"registration_client_uri": uri})
+    registrar = Rfc7591Registrar(http, endpoint=endpoint, initial_access_token=None)
+    with pytest.raises((UnusableClient, RegistrationRefused)):
+        await registrar.create(MACHINE)
+    assert http.asked == [("POST", HOME)]
+
+
+async def test_nor_does_a_later_one() -> None:
+    async def endpoint() -> str:
+        return HOME
+
+    known = MADE | {"registration_client_uri": f"{HOME}/c"}
+    moved = MADE | {"registration_client_uri": "http://127.0.0.1:8101/v1/applications/victim"}
+    http = Canned(known, moved)
+    registrar = Rfc7591Registrar(http, endpoint=endpoint, initial_access_token=None)
+    made = await registrar.create(MACHINE)
+    kept = Kept()
+    with pytest.raises(RegistrationRefused, match="host"):
+        await registrar.rotate_secret("c", made.management, kept)
+    assert http.asked == [("POST", HOME), ("GET", f"{HOME}/c")]
+    assert kept.told == []

@@ -38,10 +38,13 @@ _MULTIPLE_CHOICES, _TOO_MANY_REQUESTS, _INTERNAL_SERVER_ERROR = 300, 429, 500
 
 
 class _NoReply(Exception):
-    """Why a call brought nothing that may be handed back."""
+    """Why a call brought nothing that may be handed back; ``sent``: it may have arrived."""
 
-    def __init__(self, outcome: str, kind: str, retry_after_s: float = _RETRY_DEFAULT_S) -> None:
+    def __init__(
+        self, outcome: str, kind: str, retry_after_s: float = _RETRY_DEFAULT_S, *, sent: bool = False
+    ) -> None:
         super().__init__(kind)
+        self.sent = sent
         self.outcome = outcome
         self.kind = kind
         self.retry_after_s = retry_after_s
@@ -135,6 +138,7 @@ class IdpClient:
             Reason.IDP_UNAVAILABLE,
             f"{request.endpoint.value} endpoint at {host}: {failure.kind}",
             retry_after_s=failure.retry_after_s,
+            sent=failure.sent,
         )
 
     async def close(self) -> None:
@@ -205,11 +209,13 @@ class IdpClient:
         except aiohttp.ConnectionTimeoutError:
             raise _NoReply("timeout", f"no connection within {self._connect_timeout_s:g} s") from None
         except TimeoutError:
-            raise _NoReply("timeout", f"no complete reply within {self._total_timeout_s:g} s") from None
+            kind = f"no complete reply within {self._total_timeout_s:g} s"
+            raise _NoReply("timeout", kind, sent=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _NoReply("unreachable", _kind_of(error)) from None
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise _NoReply("unreachable", _kind_of(error), sent=sent) from None
         if reply.status >= _INTERNAL_SERVER_ERROR:
-            raise _NoReply("server_error", f"status {reply.status}")
+            raise _NoReply("server_error", f"status {reply.status}", sent=True)
         return reply
 
     async def _repeated_once_if_stale(self, request: HttpRequest, url: URL) -> HttpReply:
@@ -250,7 +256,7 @@ class IdpClient:
 
     def _too_large(self, response: aiohttp.ClientResponse) -> _NoReply:
         response.close()  # the rest is not read, so the connection cannot be used again
-        return _NoReply("too_large", f"the reply is longer than {self._max_reply_bytes} bytes")
+        return _NoReply("too_large", f"the reply is longer than {self._max_reply_bytes} bytes", sent=True)
 
     def _open(self) -> aiohttp.ClientSession:
         """The session, made inside the running loop and only when first needed."""

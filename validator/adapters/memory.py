@@ -264,8 +264,9 @@ class MemoryRegistry:
         if proof.session is None:
             return False
         ended = entries.get(("sessions_of", proof.strategy, client))
-        # The later of those that were opened at that very moment may be newer than the cutoff: fails closed.
-        return ended is not None and _counts(ended, now) and proof.session.opened_at <= ended.created_at
+        # What was opened at that very moment may be newer, and what is opened after now is older than a clock that
+        # was set back: both fail closed.
+        return ended is not None and _counts(ended, now) and not ended.created_at < proof.session.opened_at <= now
 
     def merged(self, revocation: Revocation) -> Revocation:
         """What holds once ``revocation`` is added: of two ends the later, so that a second entry for the same

@@ -104,6 +104,10 @@ class SqliteRegistry:
         """Those in force, in order of id, beyond ``after``."""
         return self._memory.list(strategy=strategy, client_id=client_id, after=after, limit=limit)
 
+    def revocation(self, revocation: Revocation) -> Revocation | None:
+        """The entry for the same thing, if it counts now."""
+        return self._memory.revocation(revocation)
+
     def revocations(self, *, limit: int = 1000) -> Sequence[Revocation]:
         """Those that count now, the newest first."""
         return self._memory.revocations(limit=limit)

@@ -32,7 +32,6 @@ UPDATE registered_clients SET sealed = '', deleted_at = ? WHERE strategy = ? AND
 """
 _SEAL = "UPDATE registered_clients SET sealed = ? WHERE strategy = ? AND client_key = ? AND deleted_at IS NULL"
 _ADOPT = "UPDATE registered_clients SET application_id = ?, adopted = 1 WHERE strategy = ? AND client_key = ?"
-_LIFT = "DELETE FROM revocations WHERE kind = 'client_id' AND strategy = ? AND value = ?"
 
 
 class SqliteClients(SqliteRegistry):
@@ -52,8 +51,7 @@ class SqliteClients(SqliteRegistry):
         ]
 
     async def record(self, application: Application, sealed: str) -> None:
-        """The application and its client's record at once; a block that an earlier client of this id left is
-        lifted. Raises ``Conflict`` or ``Unavailable``."""
+        """The application and its client's record at once. Raises ``Conflict`` or ``Unavailable``."""
         await self._write(partial(self._record, application, sealed))
 
     async def reseal(self, strategy: str, client_id: str, sealed: str) -> None:
@@ -76,9 +74,11 @@ class SqliteClients(SqliteRegistry):
             raise Conflict(f"the id {application.id!r} is taken")
         self._memory.check_free(application)
         place = (application.strategy, canonical_client_id(application.client_id))
+        if self._memory.revocation(Revocation("client_id", place[1], place[0])) is not None:
+            # Tokens of the one that had it may live, and an operator's word stands.
+            raise Conflict(f"the client id {application.client_id!r} is blocked: it was deleted here, or revoked")
         row = (*place, application.client_id, application.id, sealed)
-        await self._commit([*save(application), (_INSERT, row), (_LIFT, place)])
-        self._memory.unrevoke(Revocation("client_id", application.client_id, application.strategy))
+        await self._commit([*save(application), (_INSERT, row)])
         self._memory.apply(application)
 
     async def _adopt(self, application_id: str, new_id: str, name: str) -> Application:

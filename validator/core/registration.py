@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from validator.core.jws import read_json_object
 from validator.model import Endpoint, HttpReply, HttpRequest
@@ -104,6 +105,16 @@ class Management:
     def unpacked(cls, text: str) -> "Management":
         uri, token = json.loads(text)
         return cls(uri, token)
+
+
+def at_home(uri: str, home: str) -> bool:
+    """Whether a client is managed where clients are registered. A reply must not send us, and the token that it
+    brings, anywhere else."""
+    try:
+        ours, theirs = urlsplit(home), urlsplit(uri)
+        return (ours.scheme.lower(), ours.netloc.lower()) == (theirs.scheme.lower(), theirs.netloc.lower())
+    except ValueError:
+        return False
 
 
 def registration_request(url: str, client: NewClient, initial_access_token: str | None) -> HttpRequest:

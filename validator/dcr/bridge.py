@@ -6,6 +6,7 @@ same call made again completes what was begun. Calls for one client run one afte
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -19,12 +20,13 @@ from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Credentials, Event, N
 from validator.dcr.records import Records
 from validator.dcr.registrar import Changes, Keep
 from validator.errors import Unavailable
-from validator.model import Application, ClientCredentials, RegistrationStatus, Revocation
+from validator.model import Application, ClientCredentials, Reason, RegistrationStatus, Revocation
 from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound, RegistryError
 
 # A token of a deleted client may live on, but not for so long.
 _BLOCK_S = 30 * 86400.0
-_ALL = 1 << 31  # more revocations than there can be
+_SESSIONS_S = 365 * 86400.0  # no session can be configured to last longer
+_MAX_WAITING = 8  # calls for one client; Konnect makes one at a time
 _KONNECTS = frozenset({RegistrationStatus.APPROVED, RegistrationStatus.PENDING})
 
 _T = TypeVar("_T")
@@ -60,6 +62,8 @@ class Bridge:
         self._records = Records(store)
         self._creation = Creation(store=store, records=self._records, clock=clock, run=self._carried, **creation)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._waiting: Counter[str] = Counter()
+        self._closing = False
         self._calls: set[asyncio.Task[Any]] = set()
 
     async def create(self, wanted: NewApplication) -> Credentials:
@@ -82,22 +86,40 @@ class Bridge:
         await self._in_turn(event.client_id, lambda: self._event(event))
 
     async def close(self) -> None:
-        """Waits for the calls under way: each is bounded by the timeouts of what it asks."""
+        """Waits for the calls under way, each bounded by the timeouts of what it asks; those that only wait for
+        their turn are given up."""
+        self._closing = True
         while self._calls:
             await asyncio.wait(set(self._calls))
         await self._creation.close()
 
     async def _in_turn(self, client_id: str, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        client = canonical_client_id(client_id)
+        if self._waiting[client] >= _MAX_WAITING:
+            raise Unavailable(Reason.STORE_UNAVAILABLE, "too many calls for this client wait for their turn")
+
         async def turn() -> _T:
-            lock = self._turns.setdefault(canonical_client_id(client_id), asyncio.Lock())
+            lock = self._turns.setdefault(client, asyncio.Lock())
             async with lock:
+                if self._closing:
+                    raise Unavailable(Reason.STORE_UNAVAILABLE, "the sidecar is stopping")
                 self._creation.named(client_id)
                 try:
                     return await call()
                 except RegistryError as error:  # the control plane changed it at the same time
                     raise BridgeRefused(400, "application_changed", f"{error}: try again") from None
 
-        return await self._carried(turn())
+        self._waiting[client] += 1
+
+        async def counted() -> _T:
+            try:
+                return await turn()
+            finally:
+                self._waiting[client] -= 1
+                if not self._waiting[client]:
+                    del self._waiting[client]
+
+        return await self._carried(counted())
 
     async def _carried(self, call: Coroutine[Any, Any, _T]) -> _T:
         """To its end, also when the caller goes away: half a call is what must not be."""
@@ -125,16 +147,17 @@ class Bridge:
         block = Revocation(
             "client_id", canonical_client_id(record.client_id), record.strategy, now, now + _BLOCK_S
         )
-        blocked_before = self._blocked(block)
+        blocked_before = self._store.revocation(block)
         await self._store.revoke(block)
         self._purge(record.strategy, record.client_id)
         try:
             there = await registrar.delete(record.client_id, management)
         except (RegistrationRefused, Unavailable):
-            self._purge(record.strategy, record.client_id)  # what was proved meanwhile, by a client perhaps gone
             if blocked_before is None:
                 await self._lift(block)
             raise
+        finally:
+            self._purge(record.strategy, record.client_id)  # what was proved meanwhile
         if not there:
             log.warning(
                 "dcr_gone_already",
@@ -143,21 +166,13 @@ class Bridge:
                 advice="nothing, unless it still exists there under another registration access token",
             )
         await self._store.forget(block)
+        await self._end_sessions(record)
         self._records.gone(record)
         log.info("dcr_deleted", strategy=record.strategy, client_id=record.client_id)
 
-    def _blocked(self, block: Revocation) -> Revocation | None:
-        """A block that stood before, which somebody else may have set: it is not ours to lift."""
-        return next(
-            (
-                found
-                for found in self._store.revocations(limit=_ALL)
-                if (found.kind, found.value, found.strategy) == (block.kind, block.value, block.strategy)
-            ),
-            None,
-        )
-
     async def _lift(self, block: Revocation) -> None:
+        if self._store.revocation(block) != block:
+            return  # an operator has blocked the client meanwhile
         try:
             await self._store.unrevoke(block)
         except Unavailable:
@@ -173,21 +188,27 @@ class Bridge:
     async def _new_secret(self, client_id: str) -> Credentials:
         plan = self._plan()
         record = await self._existing(client_id)
+        self._records.application(record)  # or the secret would open nothing
         registrar = plan.of(record.strategy).registrar
         management = await self._records.saved_management(record, plan.sealer)
         try:
             client = await registrar.rotate_secret(record.client_id, management, self._keep(record, plan))
+        except Unavailable:
+            await self._end_sessions(record)  # the former secret may have ended all the same
+            raise
         finally:
-            # Also where it failed: the former secret may have ended all the same.
             self._purge(record.strategy, record.client_id)
-        now = self._clock.now()
-        await self._store.revoke(
-            Revocation("sessions_of", record.client_id, record.strategy, now, now + plan.session_ttl_s)
-        )
+        await self._end_sessions(record)
         # Whoever still tries the former secret is refused, and is not to use up the tries of the new one.
         self._vouch(record.strategy, ClientCredentials(record.client_id, client.client_secret))
         log.info("dcr_new_secret", strategy=record.strategy, client_id=record.client_id)
         return Credentials(record.client_id, client.client_secret, client.issued_at, client.expires_at)
+
+    async def _end_sessions(self, record: ClientRecord) -> None:
+        now = self._clock.now()
+        await self._store.revoke(
+            Revocation("sessions_of", record.client_id, record.strategy, now, now + _SESSIONS_S)
+        )
 
     # Events: each may come again, and in any order that Konnect sends them.
 
@@ -196,20 +217,24 @@ class Bridge:
             known = ", ".join(EVENT_TYPES)
             raise BridgeRefused(400, "Bad Request", f"event_type must be one of {known}")
         plan = self._plan()
+        strategy = plan.strategies.get(event.auth_strategy_id, plan.default)
         if event.event_type == "remove_registration":
-            found = await self._records.find(event.client_id, plan.strategies.get(event.auth_strategy_id))
+            found = await self._records.find(event.client_id, strategy)
             if found.deleted:
                 return
-        record = await self._existing(event.client_id, plan.strategies.get(event.auth_strategy_id))
+        record = await self._existing(event.client_id, strategy)
         application = await self._adopted(record, event)
-        service = plan.service(event.api_product_version_id)
+        version = event.api_product_version_id
         match event.event_type:
             case "update_application":
                 await self._update(record, application, event, plan)
             case "add_registration":
-                await self._add(application, service, plan.status)
+                plan.of(record.strategy)
+                await self._add(application, plan.service(version), plan.status)
             case "remove_registration":
-                await self._remove(application, service)
+                # Also the name that it had before it was mapped.
+                for service in dict.fromkeys((plan.service(version), version)):
+                    application = await self._remove(application, service)
         log.info("dcr_event", type=event.event_type, strategy=record.strategy, client_id=record.client_id)
 
     async def _adopted(self, record: ClientRecord, event: Event) -> Application:
@@ -235,13 +260,11 @@ class Bridge:
         changes = Changes(event.application_name, event.redirect_uris)
         try:
             same_secret = await registrar.update(record.client_id, management, changes, self._keep(record, plan))
-        except Unavailable:
+        finally:
             self._purge(record.strategy, record.client_id)  # the provider may have replaced the secret
-            raise
         if application.name != event.application_name:
             await self._store.adopt(application.id, application.id, event.application_name)
         if not same_secret:
-            self._purge(record.strategy, record.client_id)
             raise BridgeRefused(
                 400,
                 "secret_replaced",
@@ -254,13 +277,14 @@ class Bridge:
         if service not in application.registrations:
             await self._store.set_registration(application.id, service, status)
 
-    async def _remove(self, application: Application, service: str) -> None:
+    async def _remove(self, application: Application, service: str) -> Application:
         # What an operator has shut stays shut, or coming back through the portal would open it.
         if application.registrations.get(service) in _KONNECTS:
             try:
-                await self._store.set_registration(application.id, service, None)
+                return await self._store.set_registration(application.id, service, None)
             except NotFound:
-                return  # somebody else was quicker
+                pass  # somebody else was quicker
+        return application
 
     async def _existing(self, client_id: str, strategy: str | None = None) -> ClientRecord:
         record = await self._records.find(client_id, strategy)

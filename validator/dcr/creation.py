@@ -124,14 +124,20 @@ class Creation:
         # Before it is recorded: should the process end here, this line is what is known of the client.
         log.info("dcr_registered", strategy=strategy, client_id=client.client_id)
         try:
+            await self._check_alone(strategy, client.client_id)
             application = Application(str(uuid.uuid4()), wanted.client_name, strategy, client.client_id)
             sealed = self._records.sealed(strategy, client.client_id, client.management, plan.sealer)
             await self._store.record(application, sealed)
         except Conflict as conflict:
-            # Deleting it would delete the client of the application that has it.
             log.error(  # noqa: TRY400 - the answer tells why
-                "dcr_client_id_taken", strategy=strategy, client_id=client.client_id
+                "dcr_client_id_taken",
+                strategy=strategy,
+                client_id=client.client_id,
+                advice="have the identity provider give every client an id of its own",
             )
+            if not self._store.list(strategy=strategy, client_id=client.client_id):
+                await self._undo(registering.registrar, strategy, client)
+            # Else deleting it would delete the client of the application that has it.
             raise BridgeRefused(
                 400, "client_id_taken", f"the identity provider handed out a client id again: {conflict}"
             ) from None
@@ -141,6 +147,16 @@ class Creation:
         credentials = Credentials(client.client_id, client.client_secret, client.issued_at, client.expires_at)
         self._remember(digest, strategy, credentials)
         return credentials
+
+    async def _check_alone(self, strategy: str, client_id: str) -> None:
+        """Konnect names a client by its id alone, so that one under another strategy could not be told from it.
+
+        Raises:
+            Conflict: there is one.
+        """
+        for record in await self._store.records(client_id):
+            if record.strategy != strategy and not record.deleted:
+                raise Conflict(f"the client id {client_id!r} is known under the strategy {record.strategy!r}")
 
     async def _register(self, wanted: NewApplication, plan: Plan, strategy: str) -> RegisteredClient:
         registering = plan.of(strategy)
@@ -157,6 +173,8 @@ class Creation:
                 "delete it by hand",
             ) from None
         except Unavailable as unavailable:
+            if not unavailable.sent:
+                raise
             log.error(  # noqa: TRY400 - the detail tells why
                 "dcr_outcome_unknown",
                 strategy=strategy,
@@ -189,7 +207,9 @@ class Creation:
     async def _deleted(self, registrar: ClientRegistrar, strategy: str, client: RegisteredClient) -> bool:
         """Whether it is settled: deleted, or refused for good, which the log tells."""
         try:
-            await registrar.delete(client.client_id, client.management)
+            if not await registrar.delete(client.client_id, client.management):
+                _log_orphan(strategy, client.client_id, "the provider says that it does not exist")
+                return True
         except Unavailable:
             return False
         except RegistrationRefused as refused:

@@ -65,7 +65,6 @@ class Plan:
         strategies: by Konnect's ``auth_strategy_id``.
         services: by Konnect's ``api_product_version_id``; what is not mapped is itself the service.
         status: what a new registration is written with.
-        session_ttl_s: seconds that no session lasts longer than.
     """
 
     registering: Mapping[str, Registering]
@@ -74,7 +73,6 @@ class Plan:
     strategies: Mapping[str, str] = field(default_factory=dict)
     services: Mapping[str, str] = field(default_factory=dict)
     status: RegistrationStatus = RegistrationStatus.APPROVED
-    session_ttl_s: float = 86400.0
 
     def strategy(self, auth_strategy_id: str) -> str:
         """Raises ``BridgeRefused``."""

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from validator.core import registration
 from validator.core.registration import Management, NewClient, RegisteredClient, RegistrationRefused
 from validator.dcr.registrar import Changes, Keep, UnusableClient
@@ -14,10 +16,17 @@ from validator.errors import Unavailable
 from validator.model import HttpRequest
 from validator.ports import HttpClient
 
+log = structlog.get_logger(__name__)
+
 _CANNOT_ROTATE = (
     "the identity provider kept the client's secret when it was asked for another one (RFC 7592 section 2.2); let "
     "it issue a new secret to an update without client_secret, or delete the application and create it anew. "
     "Nothing has changed"
+)
+
+_ELSEWHERE = (
+    "the identity provider's registration_client_uri is not at the host where clients are registered, and is not "
+    "followed; correct the provider's public address"
 )
 
 
@@ -49,10 +58,14 @@ class Rfc7591Registrar:
                 raise
             return await self.create(replace(client, grant_types=fewer))
         try:
-            return registration.read_client(document, None)
+            made = registration.read_client(document, None)
+            uri = Management.unpacked(made.management).uri
+            if not registration.at_home(uri, await self._endpoint()):
+                raise RegistrationRefused("invalid_registration_reply", _ELSEWHERE)  # noqa: TRY301 - as any other
         except RegistrationRefused as refused:
             await self._discard(document, refused)
             raise
+        return made
 
     async def update(self, client_id: str, management: str, changes: Changes, keep: Keep) -> bool:
         known, document = await self._current(management, keep)
@@ -62,6 +75,8 @@ class Rfc7591Registrar:
         changed = {**document, "client_id": client_id, **wanted}
         _, answered = await self._put(known, changed, keep)
         before, after = document.get("client_secret"), answered.get("client_secret")
+        if before is None and after is not None:  # it may be the same or another one: nobody can tell
+            log.warning("dcr_secret_perhaps_replaced", client_id=client_id)
         return before is None or after is None or before == after
 
     async def rotate_secret(self, client_id: str, management: str, keep: Keep) -> RegisteredClient:
@@ -105,7 +120,7 @@ class Rfc7591Registrar:
     async def _discard(self, document: dict[str, Any], refused: RegistrationRefused) -> None:
         management = registration.management_of(document)
         client_id = registration.client_id_of(document)
-        if management is None:
+        if management is None or not registration.at_home(management.uri, await self._endpoint()):
             raise UnusableClient(client_id, refused.description) from None
         try:
             registration.read_deletion(await self._http.send(registration.delete_request(management)))
@@ -116,6 +131,8 @@ class Rfc7591Registrar:
 async def _renewed(known: Management, document: dict[str, Any], keep: Keep) -> Management:
     """How the client is managed after this reply, kept if it is another way than before."""
     management = registration.management_of(document, known) or known
+    if not registration.at_home(management.uri, known.uri):
+        raise RegistrationRefused("invalid_registration_reply", _ELSEWHERE)
     if management != known:
         await keep(management.packed())
     return management

@@ -276,7 +276,7 @@ class Connection(asyncio.Protocol):
         pipeline = plane.pipeline
         route = plane.routes.find(self._target)
         if route is None:
-            return pipeline.strategy_unknown()
+            return pipeline.strategy_unknown(plane.routes.strategy(self._target))
         if self._repeated:
             return pipeline.refuse(route, Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice"))
         session = None

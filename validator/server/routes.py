@@ -32,6 +32,12 @@ class Routes:
                 self._known[target] = route
         return route
 
+    @staticmethod
+    def strategy(target: bytes) -> str | None:
+        """The strategy that a target names, configured or not."""
+        names = _names(target)
+        return names[0] if names else None
+
 
 def _names(target: bytes) -> tuple[str, str] | None:
     if not target.startswith(b"/"):  # absolute-form, RFC 9112 section 3.2.2

@@ -21,7 +21,7 @@ from validator.model import ClientCredentials, RegistrationStatus
 from validator.ports import ClientRecords, Clock
 from validator.server.metrics import Metrics
 from validator.settings import Settings, Strategy
-from validator.settings.bridge import ClientRegistration, Dcr
+from validator.settings.bridge import AdapterName, ClientRegistration, Dcr
 from validator.wiring import parts
 from validator.wiring.providers import Provider, Providers
 
@@ -44,7 +44,7 @@ class DcrBridge:
         caches: Caches,
         vouch: Callable[[str, ClientCredentials], None],
     ) -> None:
-        self._dcr = dcr
+        self._dcr: Dcr | None = dcr
         self._plan: Plan | None = None
         self._own_key = secrets.token_bytes(KEY_BYTES)  # where nothing durable is kept, nothing durable opens it
         self.bridge = Bridge(
@@ -57,7 +57,9 @@ class DcrBridge:
         )
 
     def api_keys(self) -> Sequence[str]:
-        """Those that are accepted now."""
+        """Those that are accepted now; none once the configuration has no bridge any more."""
+        if self._dcr is None:
+            return []
         return [key.get_secret_value() for key in self._dcr.api_keys]
 
     async def configure(self, settings: Settings, providers: Providers, metrics: Metrics) -> None:
@@ -66,7 +68,10 @@ class DcrBridge:
         Raises:
             ValueError: an identity provider's ``ca_file`` cannot be used; nothing has changed then.
         """
-        dcr = settings.dcr or self._dcr
+        dcr = settings.dcr
+        if dcr is None:
+            self._dcr = None
+            return
         registering: dict[str, Registering] = {}
         for name in served(settings):
             strategy = settings.strategies[name]
@@ -85,7 +90,6 @@ class DcrBridge:
             strategies=dcr.strategies,
             services=dcr.services,
             status=RegistrationStatus(dcr.registration_status),
-            session_ttl_s=settings.session.absolute_ttl_s,
         )
 
     def _present_plan(self) -> Plan:
@@ -94,8 +98,9 @@ class DcrBridge:
 
     def _sealer(self, settings: Settings, dcr: Dcr) -> Sealer:
         own = [key.get_secret_value() for key in dcr.sealing_keys]
-        keys = own or [derived_key(key.get_secret_value(), _PURPOSE) for key in settings.session.keys]
-        return Sealer(keys or [self._own_key], purpose=_PURPOSE)
+        # The first seals, all open: also what was sealed before there were keys for it alone.
+        derived = [derived_key(key.get_secret_value(), _PURPOSE) for key in settings.session.keys]
+        return Sealer([*own, *derived] or [self._own_key], purpose=_PURPOSE)
 
 
 def served(settings: Settings) -> tuple[str, ...]:
@@ -108,8 +113,8 @@ def served(settings: Settings) -> tuple[str, ...]:
 
 def _default(settings: Settings) -> str | None:
     dcr = settings.dcr
-    if dcr is not None and dcr.strategy is not None:
-        return dcr.strategy
+    if dcr is not None and (dcr.strategy is not None or dcr.strategies):
+        return dcr.strategy  # whoever maps ids refuses those that he did not map, unless he says where they belong
     return next(iter(settings.strategies)) if len(settings.strategies) == 1 else None
 
 
@@ -118,12 +123,18 @@ def _registrar(strategy: Strategy, provider: Provider) -> ClientRegistrar:
     token = registration.initial_access_token
     secret = token.get_secret_value() if token is not None else None
     http = provider.registration_http
-    adapter = registration.adapter or ("okta" if strategy.idp == "okta" else "rfc7591")
+    adapter, endpoint = registered_by(strategy)
     if adapter == "okta":
-        return OktaRegistrar(
-            http, clients=registration.endpoint or _okta_clients(strategy.issuer), api_token=secret or ""
-        )
+        return OktaRegistrar(http, clients=endpoint or "", api_token=secret or "")
     return Rfc7591Registrar(http, endpoint=_endpoint(registration, provider), initial_access_token=secret)
+
+
+def registered_by(strategy: Strategy) -> tuple[AdapterName, str | None]:
+    """How clients of a strategy are registered, and where; ``None``: where the issuer's metadata says."""
+    registration = strategy.registration or ClientRegistration()
+    adapter = registration.adapter or ("okta" if strategy.idp == "okta" else "rfc7591")
+    implied = _okta_clients(strategy.issuer) if adapter == "okta" else None
+    return adapter, registration.endpoint or implied
 
 
 def _okta_clients(issuer: str) -> str:
