@@ -53,8 +53,11 @@ class Checker:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
-    async def __call__(self, strategy: dict[str, Any], **others: dict[str, Any]) -> Checked:
-        settings = Settings.model_validate({"strategies": {"main": strategy, **others}})
+    async def __call__(
+        self, strategy: dict[str, Any], *, dcr: dict[str, Any] | None = None, **others: dict[str, Any]
+    ) -> Checked:
+        bridge = {} if dcr is None else {"dcr": dcr}
+        settings = Settings.model_validate({"strategies": {"main": strategy, **others}, **bridge})
         self._capsys.readouterr()
         code = await checking.report(settings, Path("f.yaml"), online=True)
         printed = self._capsys.readouterr().out
@@ -132,6 +135,20 @@ async def test_client_credentials_proved_by_graph(checked: Checker, trusts: bool
     )
 
 
+@pytest.mark.parametrize("trusts", [True, False])
+@pytest.mark.parametrize("demand", [{"required_scopes": ["orders"]}, {"required_claims": {"tid": TENANT}}])
+async def test_what_cannot_be_looked_for_in_a_token_for_graph(
+    checked: Checker, demand: dict[str, Any], trusts: bool
+) -> None:
+    async with EntraImitation(tenant=TENANT, clock=CLOCK) as entra:
+        told = await checked({"idp": "azure", "issuer": entra.base, "trust_token_response": trusts, **demand})
+    assert told.code == 1
+    told.has(
+        "client_credentials: NOT READY because what is minted is for Microsoft Graph, and "
+        f"{next(iter(demand))} cannot be looked for in it; ask for your own API in `scopes`"
+    )
+
+
 async def test_another_tenant_is_a_mismatch(checked: Checker) -> None:
     other = TENANT.replace("1", "2")
     async with EntraImitation(tenant=TENANT, clock=CLOCK, v1_host="https://sts.windows.net") as entra:
@@ -162,7 +179,7 @@ async def test_okta(checked: Checker) -> None:
             f"bearer: NOT READY because {okta.org_issuer} is Okta's org authorization server: tokens of Okta's "
             "org authorization server are opaque to all but Okta",
             "session: NOT READY because no other method is",
-            f"{NOT_EVERYTHING}1 strategies, 0 applications), but not everything would work: main",
+            f"{NOT_EVERYTHING}1 strategy, 0 applications), but not everything would work: main",
         )
 
 
@@ -231,6 +248,114 @@ async def test_an_introspection_endpoint_that_calls_everything_active(checked: C
     told = await checked(generic(idp, introspection=asked))
     assert told.code == 1
     told.says("INTROSPECTION CALLS A MADE-UP TOKEN ACTIVE", "bearer: NOT READY")
+
+
+# Claims that a provider never issues
+
+
+@pytest.mark.parametrize(
+    ("idp", "claims", "works"),
+    [
+        ("azure", ["client_id"], False),
+        ("azure", ["azp"], True),
+        ("azure-v1", ["azp"], True),
+        ("azure", ["client_id", "appid"], True),
+    ],
+)
+async def test_a_claim_that_entra_does_not_issue(
+    checked: Checker, idp: str, claims: list[str], works: bool
+) -> None:
+    async with EntraImitation(tenant=TENANT, clock=CLOCK) as entra:
+        strategy = {"idp": idp, "issuer": entra.base, "audience": ["api://orders"], "credential_claim": claims}
+        told = await checked(strategy)
+    assert "`client_id` names" not in told.text
+    assert "`client_id` or" not in told.text
+    assert told.code == (0 if works else 1), told.text
+    if works:
+        told.has("v1.0 tokens carry exactly this `iss`, and `appid` names the application")
+        return
+    told.has("v1.0 tokens carry exactly this `iss`", "v2.0 tokens carry exactly this `iss`")
+    why = "access tokens of Microsoft Entra ID do not carry `client_id`; write credential_claim: [appid, azp]"
+    told.has(f"bearer: NOT READY because {why}", f"client_credentials: NOT READY because {why}")
+
+
+async def test_a_claim_that_is_not_in_what_may_be_opaque(checked: Checker) -> None:
+    async with CurityImitation({}, clock=CLOCK, introspection_clients={"gateway": SECRET}) as curity:
+        strategy = {"idp": "curity", "issuer": curity.issuer, "credential_claim": ["azp"]}
+        told = await checked(strategy)
+        assert told.code == 1
+        told.has(
+            "bearer: NOT READY because access tokens of Curity Identity Server do not carry `azp`; write "
+            "credential_claim: [sub, client_id]",
+            "client_credentials: ready",  # the answer of the token endpoint is the proof
+        )
+        asked = {"client_id": "gateway", "client_secret": SECRET}
+        assert (await checked({**strategy, "introspection": asked})).code == 0  # whose answers may carry it
+
+
+# What only the provider's administrator can see
+
+
+async def test_client_credentials_that_rest_on_a_default(checked: Checker) -> None:
+    async with Auth0Imitation({}, clock=CLOCK, apis={}) as auth0, OktaImitation({}, clock=CLOCK) as okta:
+        strategy = {"idp": "auth0", "issuer": auth0.issuer}
+        told = await checked(strategy)
+        assert told.code == 0
+        told.has("client_credentials: ready, if the tenant has a default audience")
+        told = await checked({**strategy, "token_params": {"audience": "https://orders.example/"}})
+        told.has("client_credentials: ready")
+        strategy = {"idp": "okta", "issuer": okta.issuer, "audience": ["api://default"], "scopes": ["openid"]}
+        told = await checked(strategy)  # openid is never sent
+        assert told.code == 0
+        told.has("client_credentials: ready, if the authorization server has a default scope")
+        told = await checked({**strategy, "scopes": [], "token_params": {"scope": "orders.read"}})
+        told.has("client_credentials: ready")
+
+
+# The HTTP DCR bridge
+
+KEYS = {"api_keys": ["k" * 40]}
+
+
+async def test_where_the_bridge_registers_clients(checked: Checker, idp: FakeIdp) -> None:
+    endpoint = f"{idp.issuer}/register"
+    idp.metadata["registration_endpoint"] = endpoint
+    told = await checked(generic(idp), dcr=KEYS)
+    assert told.code == 0
+    told.has(f"registration endpoint {endpoint}, by rfc7591, without an initial access token")
+    given = {"registration": {"initial_access_token": SECRET, "endpoint": f"{idp.issuer}/other"}}
+    told = await checked(generic(idp, **given), dcr=KEYS)
+    told.has(f"registration endpoint {idp.issuer}/other, by rfc7591, with an initial access token")
+    assert "egistration endpoint" not in (await checked(generic(idp))).text
+    told = await checked(generic(idp), dcr={**KEYS, "strategy": "second"}, second=generic(idp))
+    assert told.text.count("registration endpoint") == 1
+
+
+async def test_a_provider_at_which_nobody_can_register(checked: Checker, idp: FakeIdp) -> None:
+    idp.metadata["registration_endpoint"] = ABSENT
+    told = await checked(generic(idp), dcr=KEYS)
+    assert told.code == 1
+    told.has(
+        "REGISTRATION: its metadata names no registration_endpoint: switch dynamic registration on there, or set "
+        "registration.endpoint",
+        "bearer: ready, tokens for api://default",
+    )
+    told.says("but not everything would work: main")
+
+
+async def test_clients_of_okta_are_registered_at_the_org(checked: Checker) -> None:
+    async with OktaImitation({}, clock=CLOCK) as okta:
+        told = await checked(
+            {
+                "idp": "okta",
+                "issuer": okta.issuer,
+                "scopes": ["orders.read"],
+                "registration": {"initial_access_token": SECRET},
+            },
+            dcr=KEYS,
+        )
+    assert told.code == 0
+    told.has(f"registration endpoint {okta.org_issuer}/oauth2/v1/clients, by okta, with an API token")
 
 
 # Mismatches and failures, whoever it is

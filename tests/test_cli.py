@@ -86,7 +86,7 @@ def test_check_of_a_good_file_ends_with_0_and_tells_its_warnings(tmp_path: Path)
     file = write_config(tmp_path / "validator.yaml", configuration(NOWHERE))
     ran = command("check", "--config", str(file))
     assert ran.code == 0
-    assert f"{file}: no mistakes (1 strategies, 1 applications, 2 warnings)" in ran.out
+    assert f"{file}: no mistakes (1 strategy, 1 application, 2 warnings)" in ran.out
     assert "warning: " in ran.out
     assert "session.keys_file is not set" in ran.out
     assert ran.err == ""

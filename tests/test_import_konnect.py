@@ -165,3 +165,31 @@ def test_a_header_with_a_token_of_konnects_is_not_repeated(
 def test_the_library_gives_the_same() -> None:
     found = read_konnect(BODIES[0].read_bytes(), "x")
     assert (found.name, found.line, found.strategy["idp"]) == ("azure-auth", 2, "azure")
+
+
+def test_json_with_a_slip_is_told_in_words_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "slip.json"
+    path.write_text(BODIES[0].read_text().replace('",\n', '"\n', 1))
+    code, out, err = imported(capsys, path)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{path}:3: found what is neither JSON nor YAML (")
+    assert "expected the JSON body of Konnect's POST" in err
+    assert "look for a missing comma, brace or quote" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, ":1: configs: found no application auth strategy, expected "),
+        ({"data": [{"name": "x"}]}, ":1: data: found a list of Konnect's GET, expected one strategy; save one"),
+    ],
+)
+def test_what_is_no_strategy_is_called_that(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(content))
+    code, out, err = imported(capsys, path)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{path}{words}")
+    assert err.count("\n") == 1

@@ -16,7 +16,8 @@ async def report(settings: Settings, path: Path, *, online: bool) -> int:
     """Prints the warnings, and what the issuers say; returns the exit code."""
     for notice in settings.warnings:
         _say(f"warning: {notice}")
-    counted = f"{len(settings.strategies)} strategies, {len(settings.applications)} applications"
+    strategies = _count(len(settings.strategies), "strategy", "strategies")
+    counted = f"{strategies}, {_count(len(settings.applications), 'application', 'applications')}"
     if online:
         inspected = await asyncio.gather(
             *(inspect(name, strategy, settings) for name, strategy in settings.strategies.items())
@@ -29,8 +30,12 @@ async def report(settings: Settings, path: Path, *, online: bool) -> int:
                 f"{path}: no mistakes in the file ({counted}), but not everything would work: {', '.join(failing)}"
             )
             return NO
-    _say(f"{path}: no mistakes ({counted}, {len(settings.warnings)} warnings)")
+    _say(f"{path}: no mistakes ({counted}, {_count(len(settings.warnings), 'warning', 'warnings')})")
     return DONE
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _say(text: str) -> None:

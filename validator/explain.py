@@ -5,12 +5,13 @@ secret, no token and no cookie is ever printed, only what was read out of them.
 """
 
 import asyncio
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from validator.adapters.sqlite import StoreError
 from validator.authn.bearer import BearerAuthenticator
 from validator.core import jws
 from validator.core.discovery import typed_issuer_differs
+from validator.core.durations import duration
 from validator.core.extract import extract, session_cookie
 from validator.core.jws import Jws
 from validator.core.registry import authorize
@@ -32,11 +33,12 @@ from validator.remedies import Situation, remedy
 from validator.settings import Settings
 from validator.steps import MAX_TOKEN_BYTES, Teller, Told, outcome
 from validator.wiring import Sidecar, parts, trusted_places
-from validator.words import clean, duration
+from validator.words import clean
 
 DONE, NO, USAGE = 0, 1, 2
 _MAX_INPUT_BYTES = 1024 * 1024
 _JWE_DOTS = 4  # RFC 7516 section 7.1
+_SEALED = "the cookie is one that this sidecar sealed for this strategy"
 
 _METHODS = {
     BearerToken: Method.BEARER,
@@ -77,7 +79,8 @@ async def report(
     except Denied as error:  # there is no credential that any strategy could judge
         name = strategy or next(iter(settings.strategies))
         _say("1. credential: none that could be judged")
-        return _refuse(Situation(error, name, settings.strategies[name], settings))
+        unmarked = _unmarked(_header(raw)[1])
+        return _refuse(Situation(error, name, settings.strategies[name], settings, unmarked=unmarked))
     finally:
         await sidecar.stop()
 
@@ -192,10 +195,22 @@ class _Explanation:
         _say("3. checks")
         lines = self._teller.way(self._told, error)
         if error is not None and not self._told:
-            reads = isinstance(self._credential, BearerToken) and isinstance(error, Denied)
-            lines = ["NO   " + ("it is a signed token of three readable parts" if reads else error.reason.value)]
+            mark = "NO  " if isinstance(error, Denied) else "??  "
+            lines = [f"{mark} {self._first_check(error)}"]
         for line in lines:
             _say(line, 1)
+
+    def _first_check(self, error: AuthError) -> str:
+        """What was to hold before anything else could be looked at."""
+        if isinstance(error, Unavailable):
+            known = any(issuer.metadata is not None for issuer in self._issuers())
+            return "its issuer says where to ask" if known else "its issuer can be reached"
+        if isinstance(self._credential, SessionCookie):
+            over = error.reason is Reason.SESSION_EXPIRED
+            return "the session is not over" if over else _SEALED
+        if isinstance(self._credential, ClientCredentials):
+            return "few wrong secrets were tried for this client id"
+        return "it is a signed token of three readable parts"
 
     def _find(self, proof: Proof) -> None:
         registry = self._sidecar.registry
@@ -310,15 +325,34 @@ async def _trusts(sidecar: Sidecar, settings: Settings, name: str, token: Jws) -
 def _credential(raw: bytes, settings: Settings) -> Credential:
     """An ``Authorization`` value, with or without the header's name, a bare token, or our cookie."""
     bound = settings.limits.max_token_bytes
-    for prefix in (b"authorization:", b"cookie:"):
-        if raw.lower().startswith(prefix):
-            raw = raw[len(prefix) :].strip()
-    cookie = session_cookie(raw, settings.session.cookie_name.encode())
-    if cookie is not None:
-        return extract(None, cookie, max_token_bytes=bound)
-    if raw and b" " not in raw:
-        raw = b"Bearer " + raw
-    return extract(raw or None, None, max_token_bytes=bound)
+    name, value = _header(raw)
+    if name != b"authorization" and not _starts_with_scheme(value):
+        cookie = session_cookie(value, settings.session.cookie_name.encode())
+        if cookie is not None or name == b"cookie":
+            return extract(None, cookie, max_token_bytes=bound)
+    if not name and _unmarked(value) == "Bearer" and not _starts_with_scheme(value):
+        value = b"Bearer " + value
+    return extract(value if name or value else None, None, max_token_bytes=bound)
+
+
+def _header(raw: bytes) -> tuple[bytes, bytes]:
+    """The header's name in lower case, "" where it is not there, and the value."""
+    name, colon, value = raw.partition(b":")
+    if colon and name.lower() in (b"authorization", b"cookie"):
+        return name.lower(), value.strip()
+    return b"", raw
+
+
+def _starts_with_scheme(value: bytes) -> bool:
+    return value.partition(b" ")[0].lower() in (b"bearer", b"basic")
+
+
+def _unmarked(value: bytes) -> Literal["", "Basic", "Bearer"]:
+    """The scheme that is wanting. A colon occurs in no token (RFC 6750 section 2.1) and in no scheme."""
+    first, *more = value.split() or [b""]
+    if b":" in first:
+        return "Basic"
+    return "" if more or not first else "Bearer"
 
 
 def _readable(credential: Credential) -> Jws | None:

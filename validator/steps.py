@@ -10,14 +10,16 @@ from typing import Any
 
 from validator.authn.basic import Asked, Basis
 from validator.authn.trusted import Expected
-from validator.core import jws
+from validator.core import jws, kinds
+from validator.core.durations import duration
 from validator.core.jws import Jws
 from validator.core.oauth import MintedToken
 from validator.core.telling import Step
 from validator.core.trust import TrustedPlace
 from validator.errors import AuthError, Denied, Unavailable
+from validator.model import Reason
 from validator.settings import Strategy
-from validator.words import clean, duration, facts, listed, whose
+from validator.words import clean, facts, listed, whose
 
 Told = tuple[Step, Any]
 
@@ -38,8 +40,9 @@ _CHECKS: Mapping[Step, str] = {
     Step.REQUIRED_CLAIMS: "it says of itself what the strategy requires",
     Step.CLIENT_ID: "it names an application",
     Step.NOT_ID_TOKEN: "it is no ID token",
-    Step.SCOPES: "it has the required scopes, and belongs to whoever bears it",
+    Step.SCOPES: "it has the required scopes",
 }
+_BEARER = "whoever bears it may use it, without a key beside it (`cnf`)"
 _COUNTS: Mapping[Basis, str] = {
     Basis.VERIFIED: "the token just minted was verified, and it names this client",
     Basis.INTROSPECTED: "the identity provider, asked about the token just minted, names this client",
@@ -80,17 +83,45 @@ class Teller:
         """What a token says of itself. ``ours``: its issuer is one of the strategy's."""
         version = token.payload.get("ver")
         paths = self.paths(version if isinstance(version, str) else None)
-        rows = facts(token.payload, paths, self.now, self.strategy.provider.scope_claims)
+        rows = self._facts(token.payload, paths, self.strategy.provider.scope_claims)
         key = f", key {clean(token.kid)}" if token.kid is not None else ", no key named"
         rows.append(("signed with", f"{clean(token.alg)}{key}"))
         return [f"{whose(token, self.strategy.idp if ours else None)}; it says of itself:", *_table(rows)]
 
+    def _facts(
+        self, payload: Mapping[str, Any], paths: Sequence[tuple[str, ...]], scope_claims: Sequence[str]
+    ) -> list[tuple[str, str]]:
+        return facts(payload, paths, self.now, scope_claims, people=self._names_user(payload, scope_claims))
+
+    def _names_user(self, payload: Mapping[str, Any], scope_claims: Sequence[str]) -> bool:
+        provider, subject = self.strategy.provider, payload.get("sub")
+        aud = payload.get("aud", [])
+        audiences = aud if isinstance(aud, list) else [aud]
+        if not isinstance(subject, str) or not all(isinstance(item, str) for item in audiences):
+            return False  # of a shape that is refused further on
+        scopes = next((payload[name] for name in scope_claims if isinstance(payload.get(name), str | list)), "")
+        try:
+            kinds.check_subject(
+                payload,
+                subject,
+                scopes.split() if isinstance(scopes, str) else scopes,
+                audiences=frozenset(self.strategy.audience),
+                people=provider.people,
+                user_scopes=provider.user_scopes,
+            )
+        except Denied:
+            return True
+        return False
+
     def way(self, told: Sequence[Told], error: AuthError | None) -> list[str]:
         """Every step that was told, and the one that failed."""
         lines: list[str] = []
+        asked = False
         for step, found in told:
-            if step is Step.PARSED and lines and not any(line.startswith("it hands out") for line in lines):
-                # Asked about an opaque token, the identity provider answered with this one.
+            asked = asked or step is Step.INTROSPECTING
+            if (
+                step is Step.PARSED and asked
+            ):  # about an opaque token; the identity provider answered with this one
                 first, *rows = self.token(found, ours=True)
                 lines += [f"the answer is the token that it stands for: {first}", *rows]
             if step in _CHECKS:
@@ -99,7 +130,13 @@ class Teller:
                 lines += self._event(step, found)
         if error is not None:
             mark = "NO  " if isinstance(error, Denied) else "??  "
-            lines += [f"{mark} {text}" for text in self._failed([step for step, _ in told])]
+            failed = self._failed([step for step, _ in told])
+            if failed == [_CHECKS[Step.SCOPES]]:  # of the two things that are one step; the key is looked at first
+                unscoped = error.reason is Reason.SCOPE_MISSING
+                held = _BEARER if unscoped else "" if self.strategy.required_scopes else self._scopes()
+                lines += [f"ok   {held}"] if held else []
+                failed = [self._scopes() if unscoped else _BEARER]
+            lines += [f"{mark} {text}" for text in failed]
         return lines
 
     def _failed(self, told: Sequence[Step]) -> list[str]:
@@ -115,6 +152,8 @@ class Teller:
     def _passed(self, step: Step, found: Any) -> list[str]:
         if step is Step.REQUIRED_CLAIMS and not self.strategy.required_claims:
             return []
+        if step is Step.SCOPES:
+            return [f"ok   {_BEARER}", f"ok   {self._scopes()}"]
         return [f"ok   {self._check(step, found)}"]
 
     def _check(self, step: Step, found: Any) -> str:
@@ -131,11 +170,11 @@ class Teller:
             return f"{text}: " + ", ".join(f"{name}={value}" for name, value in strategy.required_claims.items())
         if step is Step.CLIENT_ID:
             return f"{text}: {clean(found)}" if found is not None else text
-        if step is Step.SCOPES:
-            required = " ".join(strategy.required_scopes)
-            scopes = f"it has the required scopes ({required})" if required else "no scopes are required"
-            return f"{scopes}, and it is bound to no key"
         return text
+
+    def _scopes(self) -> str:
+        required = " ".join(self.strategy.required_scopes)
+        return f"it has the required scopes ({required})" if required else "no scopes are required"
 
     def _event(self, step: Step, found: Any) -> list[str]:
         if isinstance(found, Asked):
@@ -155,7 +194,7 @@ class Teller:
         if step is Step.INTROSPECTING:
             return [f"asks the identity provider about it (introspection): {clean(found)}"]
         if step is Step.INTROSPECTED:
-            rows = facts(found, (("client_id",), *self.paths()), self.now, ("scope", "scp"))
+            rows = self._facts(found, (("client_id",), *self.paths()), ("scope", "scp"))
             return ["the answer: active; it says of the token:", *_table(rows)]
         return []
 

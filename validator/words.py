@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from validator.core import entra
+from validator.core.durations import duration
 from validator.core.jws import Jws
 from validator.core.providers import PROVIDERS
 
 # The claims in which identity providers write a client id; `sub` last, since it is more often a person.
 CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid", "clientId", "app_id", "application_id", "sub")
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _MAX_SHOWN = 200
 _GUESSES = (
@@ -30,15 +30,6 @@ def clean(text: object, *, most: int = _MAX_SHOWN) -> str:
     """A value of somebody else's, fit for a terminal: no control characters, and not too long."""
     shown = "".join(char if char.isprintable() else "?" for char in str(text)[: most + 1])
     return shown if len(shown) <= most else shown[:most] + "..."
-
-
-def duration(seconds: float) -> str:
-    """About how long: ``42 seconds``, ``12 minutes``, ``3 hours``, ``2 days``."""
-    seconds = abs(seconds)
-    for unit_s, name in ((_DAY_S, "day"), (_HOUR_S, "hour"), (_MINUTE_S, "minute")):
-        if seconds >= 2 * unit_s:
-            return f"{seconds / unit_s:.0f} {name}s"
-    return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
 
 
 def moment(at: float, now: float) -> str:
@@ -131,9 +122,18 @@ def look_alikes(payload: Mapping[str, Any]) -> list[str]:
 
 
 def facts(
-    payload: Mapping[str, Any], paths: Sequence[tuple[str, ...]], now: float, scope_claims: Sequence[str]
+    payload: Mapping[str, Any],
+    paths: Sequence[tuple[str, ...]],
+    now: float,
+    scope_claims: Sequence[str],
+    *,
+    people: bool = False,
 ) -> list[tuple[str, str]]:
-    """What a token, or an introspection answer about one, says of itself: a label and a value for each line."""
+    """What a token, or an introspection answer about one, says of itself: a label and a value for each line.
+
+    Args:
+        people: whether `sub` names a user here.
+    """
     found: list[tuple[str, str]] = []
     if "iss" in payload:
         found.append(("issuer", clean(payload["iss"])))
@@ -141,7 +141,10 @@ def facts(
     found.append(("for", f"{listed(payload['aud'])} (`aud`)" if "aud" in payload else "nobody in particular"))
     client = client_claim(payload, paths)
     names = " or ".join(f"`{'.'.join(path)}`" for path in paths)
-    found.append(("application", f"{client[1]} (`{client[0]}`)" if client else f"not named by {names}"))
+    if client and client[0] == "sub" and people:
+        found.append(("named by sub", client[1]))
+    else:
+        found.append(("application", f"{client[1]} (`{client[0]}`)" if client else f"not named by {names}"))
     scopes = next((name for name in scope_claims if payload.get(name)), None)
     if scopes is not None:
         found.append(("scopes", f"{listed(payload[scopes])} (`{scopes}`)"))

@@ -114,6 +114,26 @@ async def test_a_pair_proved_by_a_graph_token(world: World, explained: Explainer
     says(told, 1, "decision: 401 token_for_graph", "api://<your API>/.default", "trust_token_response: true")
 
 
+async def test_what_stands_between_a_pair_and_its_proof_by_graph(world: World, explained: Explainer) -> None:
+    demands = azure(world, audience=[], required_scopes=["orders"])
+    told = await explained(basic(CLIENT), demands, client_id=CLIENT)
+    says(
+        told,
+        1,
+        "decision: 401 token_for_graph",
+        "or remove required_scopes: they cannot be looked for in a token for Graph",
+    )
+    assert "trust_token_response: true" not in told.text
+    demands["azure"]["trust_token_response"] = False
+    told = await explained(basic(CLIENT), demands, client_id=CLIENT)
+    says(told, 1, "or remove required_scopes: ", "; and let ", "trust_token_response: true")
+
+
+async def test_a_claim_that_entra_does_not_issue(world: World, explained: Explainer) -> None:
+    told = await explained(world.entra.token(CLIENT), azure(world, credential_claim=["client_id"]))
+    says(told, 1, "the token has `appid`: set in strategy azure credential_claim: [appid, azp]")
+
+
 # Okta
 
 
@@ -150,6 +170,16 @@ async def test_a_refused_pair_of_okta(world: World, explained: Explainer) -> Non
         "check the client id 'orders' and its secret",
         "-u 'orders:<secret>'",
         "access policy",
+    )
+
+
+async def test_a_pair_of_okta_for_which_no_scope_is_asked(world: World, explained: Explainer) -> None:
+    told = await explained(basic("orders"), okta(world))
+    says(
+        told,
+        1,
+        "what to do: the strategy asks for no scope, and the identity provider has no default one: name a scope "
+        "of yours in scopes of strategy okta",
     )
 
 
@@ -221,11 +251,18 @@ async def test_tokens_of_curity(world: World, explained: Explainer) -> None:
     says(
         await explained(world.curity.user_token("orders", opaque=False), curity(world)),
         1,
-        "application ada (`sub`)",
+        "named by sub ada",
         "NO it names an application",
         "decision: 401 token_type_wrong",
+        "because: sub names a user, not an application: the token has ",
         "`sub`, and that is a person here: ask for a token by the client credentials grant",
     )
+
+
+@pytest.mark.parametrize("grant", [["password"], {}, 7])
+async def test_a_grant_of_any_shape(world: World, explained: Explainer, grant: object) -> None:
+    token = world.curity.token("orders", opaque=False, grant_type=grant)
+    says(await explained(token, curity(world)), 1, "named by sub orders", "decision: 401 token_type_wrong")
 
 
 async def test_opaque_tokens_of_curity(world: World, explained: Explainer) -> None:
@@ -251,6 +288,16 @@ async def test_opaque_tokens_of_curity(world: World, explained: Explainer) -> No
         0,
         "the answer is the token that it stands for: Curity Identity Server",
         "ok the signature is that key's",
+        "decision: 200 allowed",
+    )
+    says(
+        await explained(basic("orders"), curity(world, **introspection(response="phantom"))),
+        0,
+        "it hands out a token",
+        "the token is opaque",
+        "asks the identity provider about it (introspection)",
+        "the answer is the token that it stands for: Curity Identity Server",
+        "application orders (`sub`)",
         "decision: 200 allowed",
     )
     world.curity.revoke(token)

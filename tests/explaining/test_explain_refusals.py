@@ -15,7 +15,13 @@ async def test_what_is_wrong_with_a_token_and_what_to_do(world: World, explained
         (
             {"exp": int(now - 7200)},
             {},
-            ("expired 2 hours ago", "NO it has an end", "401 token_expired", "it expired 2 hours ago: ask"),
+            (
+                "expired 2 hours ago",
+                "NO it has an end",
+                "401 token_expired",
+                "exp was 2 hours ago",
+                "2 hours ago: ask",
+            ),
         ),
         (
             {"aud": "api://elsewhere"},
@@ -34,19 +40,35 @@ async def test_what_is_wrong_with_a_token_and_what_to_do(world: World, explained
                 "application not named by `client_id` or `azp`",
                 "NO it names an application",
                 "401 claim_missing",
-                "the token has `appid`, `sub`: set in strategy plain",
+                "the token has `appid`: set in strategy plain",
                 "credential_claim: [appid]",
             ),
         ),
-        ({"nbf": int(now + 900)}, {}, ("NO it is valid already", "401 token_not_yet_valid", "leeway_s")),
+        (
+            {"nbf": int(now + 900)},
+            {},
+            ("NO it is valid already", "401 token_not_yet_valid", "nbf is 15 minutes ahead", "leeway_s"),
+        ),
         (
             {},
             {"required_scopes": ["orders:read"]},
-            ("NO it has the required scopes (orders:read)", "403 scope_missing", "scope=orders:read"),
+            (
+                "ok whoever bears it may use it",
+                "NO it has the required scopes (orders:read)",
+                "403 scope_missing",
+                "scope=orders:read",
+            ),
         ),
         ({"iss": f"{world.plain.issuer}/"}, {}, ("401 issuer_mismatch", "the slash at the end alone")),
         ({"typ": "ID"}, {"token_types": ["JWT"]}, ("NO it is marked as an access token", "token_types")),
-        ({"cnf": {"jkt": "x"}}, {}, ("NO no scopes are required, and it is bound to no key", "without DPoP")),
+        (
+            {"cnf": {"jkt": "x"}},
+            {},
+            (
+                "ok no scopes are required NO whoever bears it may use it, without a key beside it (`cnf`)",
+                "without DPoP",
+            ),
+        ),
     ]
     for claims, changes, phrases in rows:
         told = await explained(world.plain.token("orders", **claims), plain(world, **changes))
@@ -85,7 +107,7 @@ async def test_unknown_applications_and_missing_registrations(world: World, expl
         1,
         "decision: 403 not_registered",
         "the application app-1 stands in the configuration file",
-        "registrations: [billing]",
+        "registrations: [svc, billing]",
     )
     says(
         await explained(token, plain(world), service=None),
@@ -108,6 +130,25 @@ async def test_an_issuer_that_cannot_be_reached(world: World, explained: Explain
         "decision: 503 idp_unavailable and is not cached",
         "validator check --config",
     )
+
+
+async def test_a_pair_of_which_nothing_could_be_asked(world: World, explained: Explainer) -> None:
+    await world.plain.take_down()
+    says(await explained(basic("orders"), plain(world)), 1, "3. checks ?? its issuer can be reached decision: 503")
+
+
+async def test_a_cookie_of_somebody_else(world: World, explained: Explainer) -> None:
+    told = await explained("Cookie: a=b; __Host-session=sealed-elsewhere", plain(world))
+    phrase = "NO the cookie is one that this sidecar sealed for this strategy decision: 401 session_invalid"
+    says(told, 1, phrase)
+
+
+async def test_a_client_of_another_provider_is_not_told_to_this_one(world: World, explained: Explainer) -> None:
+    told = await explained(world.okta.token("of-another"), plain(world))
+    says(told, 1, "decision: 401 issuer_mismatch", "'client_id=<client id>'")
+    assert "client_id=of-another" not in told.text
+    told = await explained(world.plain.token("orders", aud="api://elsewhere"), plain(world))
+    says(told, 1, "-d client_id=orders")
 
 
 # Which strategy

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 import pytest
+import yaml
 from explain_support import CLIENT, SECRET, TENANT
 
 from validator.core import jws
@@ -39,7 +40,7 @@ DETAILS = (
     "an ID token, by nonce; send the access token",
     "typ is 'x'",
     "the token is bound to a key",
-    "sub names a user and no application, by openid",
+    "sub names a user, not an application: the token has openid",
     "none of the claims that name the application is there: x",
     "the token that the identity provider minted names another client",
 )
@@ -141,3 +142,28 @@ def test_two_issuers_are_told_apart(idp: str, found: str, advice: str) -> None:
     assert lines[0] == f"the token's issuer:    {found}"
     assert lines[1] == f"the strategy's issuer: {strategy['issuer']}"
     assert advice in "\n".join(lines[2:])
+
+
+def test_what_is_pasted_into_the_file_keeps_what_stands_there() -> None:
+    statuses = {
+        "orders": RegistrationStatus.APPROVED,
+        "billing": RegistrationStatus.PENDING,
+        "stock": RegistrationStatus.REVOKED,
+    }
+    application = Application("app-1", "Orders", "main", CLIENT, statuses, origin=Origin.FILE)
+    at = situation("generic", Denied(Reason.NOT_REGISTERED), PAIR, application=application, service="billing")
+    written = yaml.safe_load(remedy(at)[1])
+    assert written == {"registrations": ["orders", {"service": "stock", "status": "revoked"}, "billing"]}
+
+    strategy = {
+        "idp": "auth0",
+        "issuer": "https://tenant.auth0.com/",
+        "additional_issuers": ["https://a.example/"],
+    }
+    settings = Settings.model_validate({"strategies": {"main": strategy}})
+    main = settings.strategies["main"]
+    places = [(place, None) for place in trusted_places(main)]
+    found = token(iss="https://b.example/")
+    lines = remedy(Situation(Denied(Reason.ISSUER_MISMATCH), "main", main, settings, places, token=found))
+    (line,) = (line for line in lines if "additional_issuers: " in line)
+    assert yaml.safe_load(line) == {"additional_issuers": ["https://a.example/", "https://b.example/"]}

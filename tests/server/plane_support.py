@@ -50,7 +50,7 @@ class Scripted:
         self.asked.append((route[1], error.reason, None))
         return Reply(refused(error.reason), Tally())
 
-    def strategy_unknown(self, name=None):
+    def strategy_unknown(self, _name=None):
         return Reply(refused(Reason.STRATEGY_UNKNOWN), Tally())
 
     def _allowed(self, authorization, now):

@@ -17,7 +17,7 @@ from support_bridge_settings import (
     write,
 )
 
-from validator.settings import Address, Settings
+from validator.settings import Address, Settings, SettingsError
 from validator.settings.bridge import ClientRegistration, Dcr
 
 
@@ -50,7 +50,7 @@ def test_an_api_key_is_enough(tmp_path: Path) -> None:
     dcr = bridge(settings_of(tmp_path, PLAIN % "" + DCR))
     assert [key.get_secret_value() for key in dcr.api_keys] == [API_KEY]
     assert (dcr.strategy, dict(dcr.strategies), dict(dcr.services)) == (None, {}, {})
-    assert (dcr.registration_status, dcr.sealing_keys, dcr.retry_window_s) == ("approved", (), 600)
+    assert (dcr.registration_status, dcr.sealing_keys, dcr.retry_window_s) == ("approved", (), 120)
 
 
 def test_everything_about_the_bridge_in_files(tmp_path: Path) -> None:
@@ -170,6 +170,16 @@ def test_a_registration_that_the_bridge_does_not_use_is_worth_a_warning(tmp_path
 def test_a_registration_that_the_bridge_uses_is_worth_none(tmp_path: Path, dcr: str) -> None:
     text = PLAIN % ", registration: {}" + (SECOND if dcr else "") + f"dcr: {{{dcr}api_keys: {API_KEY}}}\n"
     assert not [w for w in settings_of(tmp_path, text).warnings if "registration" in w.where]
+
+
+def test_a_mapping_alone_serves_no_strategy_but_those_it_names(tmp_path: Path) -> None:
+    """No registration of a strategy that is not mapped, although it is the only one of the file."""
+    mistaken = f"dcr: {{api_keys: {API_KEY}, strategies: {{some-id: plane}}}}\n"
+    text = PLAIN % ", registration: {adapter: okta}" + mistaken
+    # The adapter lacks its token, which matters only where clients are registered.
+    with pytest.raises(SettingsError) as caught:
+        settings_of(tmp_path, text)
+    assert [mistake.where for mistake in caught.value.mistakes] == ["dcr.strategies.some-id"]
 
 
 def test_registration_in_clear_is_worth_a_warning_where_it_is_allowed(tmp_path: Path) -> None:

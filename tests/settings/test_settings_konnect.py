@@ -226,6 +226,9 @@ def test_members_that_are_not_read_are_named_without_their_values() -> None:
     found = texts(convert(body(**config), {"idp": "generic"}).found)
     assert [text.split(":")[0] for text in found] == [f"configs.openid-connect.{name}" for name in config]
     assert "client_secret" in found[0]
+    assert all(
+        text.endswith("; if it matters, write the setting of docs/configuration.md for it") for text in found
+    )
     assert "canary" not in "".join(found)
 
 
@@ -240,18 +243,25 @@ def test_members_that_are_not_read_are_named_without_their_values() -> None:
         ({"name": "x", "dcr_config": {"dcr_token": "canary"}}, "dcr_config", "an application auth strategy"),
         ({"configs": {"key-auth": {}}}, "configs", "openid-connect"),
         ({"configs": []}, "configs", "openid-connect"),
-        ({}, "configs", "openid-connect"),
+        ({}, "configs", "found no application auth strategy, expected configs with the section openid-connect"),
+        ({"a": 1}, "configs", "found no application auth strategy"),
+        (
+            {"data": [{"name": "x"}], "meta": {}},
+            "data",
+            "found a list of Konnect's GET, expected one strategy; save one element of data",
+        ),
     ],
 )
 def test_what_is_no_openid_strategy_is_refused_in_one_sentence(
     refused: dict[str, Any], where: str, words: str
 ) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_konnect(json.dumps(refused).encode(), "x.json", name="x")
-    (found,) = caught.value.mistakes
-    assert found.where == where
-    assert words in str(found)
-    assert "canary" not in str(found)
+    for name in ("x", None):  # what is no strategy needs no name
+        with pytest.raises(SettingsError) as caught:
+            read_konnect(json.dumps(refused).encode(), "x.json", name=name)
+        (found,) = caught.value.mistakes
+        assert found.where == where
+        assert words in str(found)
+        assert "canary" not in str(found)
 
 
 def test_the_name_becomes_one_that_a_path_can_hold() -> None:
@@ -387,6 +397,65 @@ def test_a_file_that_is_such_a_body_is_one_strategy(tmp_path: Path) -> None:
     assert [warning.text for warning in settings.warnings if warning.where == "partials"] == ["not read"]
 
 
+@pytest.mark.parametrize("before", ["", "\n# as the page prints it\n\n$ "], ids=["as printed", "with a remark"])
+def test_the_documents_command_is_a_configuration_too(tmp_path: Path, before: str) -> None:
+    text = before + (PRINTED / "azure-command.txt").read_text().lstrip()
+    settings = read(write(tmp_path, "azure-curl.txt", text), {})
+    assert settings.strategies == {"azure-auth": expected()}
+    lines = text.splitlines()
+    told = {lines[(warning.line or 0) - 1].strip() for warning in settings.warnings if "scopes" in warning.where}
+    assert told == {'"scopes": ['}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (
+            "curl https://x/v2/application-auth-strategies",
+            1,
+            "a command line that sends no JSON, expected the JSON",
+        ),
+        ('curl https://x -d \'{"name": "x"}\'', 1, "a curl command with no application auth strategy"),
+        ('curl https://x \\\n -d \'{"name": "x"\n"configs": 1}\'', 3, "neither JSON nor YAML"),
+        ('{"strategies": {}\n"log": {}}', 2, "expected valid JSON; look for a missing comma, brace or quote"),
+    ],
+)
+def test_a_configuration_that_is_no_json_is_not_told_of_yaml(
+    tmp_path: Path, text: str, line: int, words: str
+) -> None:
+    (found,) = mistakes(write(tmp_path, "v.txt", text))
+    assert (found.line, found.where) == (line, "")
+    assert words in str(found)
+
+
+@pytest.mark.parametrize("key", ["curl", "curly"])
+def test_yaml_that_names_a_tool_is_yaml(tmp_path: Path, key: str) -> None:
+    text = f"{key}: https://x\nstrategies: {{p: {{idp: generic, issuer: 'https://idp.example.com'}}}}\n"
+    (found,) = mistakes(write(tmp_path, "v.yaml", text))
+    assert (found.where, found.line) == (key, 1)
+
+
+def test_warnings_come_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    warnings = read(PRINTED / "azure-auth.json", {}).warnings
+    assert [w.line for w in warnings] == sorted(w.line or 0 for w in warnings)
+    # Those of a file that is named come after those of the file that names it.
+    for name in ("b.json", "a.json"):
+        write(tmp_path, name, printed("azure-auth"))
+    text = "strategies: {b: {konnect_file: b.json}, a: {konnect_file: a.json}}\nlisten: {data: '0.0.0.0:1'}\n"
+    path = write(tmp_path, "v.yaml", text)
+    told = [(w.source != str(path), w.source, w.line or 0) for w in read(path, {}).warnings]
+    assert told == sorted(told)
+    assert {source for _, source, _ in told} == {str(path), str(tmp_path / "a.json"), str(tmp_path / "b.json")}
+
+
+def test_the_documents_azure_strategy_lets_no_bearer_token_pass(tmp_path: Path) -> None:
+    """Nor is it said that tokens for every audience do."""
+    texts = [warning.text for warning in read(PRINTED / "azure-auth.json", {}).warnings]
+    (claim,) = [text for text in texts if "credential_claim" in text]
+    assert "but in appid or azp, so every bearer token is refused (claim_missing): write" in claim
+    assert not any("every audience" in text for text in texts)
+
+
 def test_a_file_with_both_is_a_configuration_with_an_unknown_key(tmp_path: Path) -> None:
     both = {**printed("azure-auth"), "strategies": {"p": {"idp": "generic", "issuer": "https://idp.example.com"}}}
     assert {found.where for found in mistakes(write(tmp_path, "v.json", both))} >= {"configs"}
@@ -394,7 +463,7 @@ def test_a_file_with_both_is_a_configuration_with_an_unknown_key(tmp_path: Path)
 
 BAD_FILES = {
     "missing": (None, 3, "konnect_file", "does not exist"),
-    "no JSON": ('{\n"name": "x",\n]', 3, "konnect_file", "not YAML"),
+    "no JSON": ('{\n"name": "x",\n]', 3, "konnect_file", "look for a missing comma, brace or quote"),
     "a list": ("[]", 1, "konnect_file", "a list"),
     "key auth": ('{\n"strategy_type": "key_auth"}', 2, "strategy_type", "no identity provider"),
     "issuer": (

@@ -178,21 +178,104 @@ def test_a_strategy_that_likely_means_something_else_is_worth_one_warning(
     assert words in warning
 
 
+EVERY = "tokens for every audience of this issuer pass"
+
+
+def test_without_an_audience_entra_is_asked_for_graph(tmp_path: Path) -> None:
+    strategy = without(AZURE, "audience")
+    mistakes, (graph, audience) = told(tmp_path, strategy)
+    assert mistakes == []
+    assert "only a token for Microsoft Graph can be asked for" in graph
+    assert audience == f"audience: audience is not set: {EVERY}"
+    # With a claim that no token has, none passes; with a scope of an API's, its tokens are the next worry.
+    for more, there in (({}, False), ({"scopes": ["api://orders/.default"]}, True)):
+        _, warnings = told(tmp_path, strategy | {"credential_claim": ["client_id"]} | more)
+        assert any(EVERY in warning for warning in warnings) is there
+
+
 @pytest.mark.parametrize(
-    ("strategy", "words"),
+    ("methods", "opaque", "every"),
     [
-        (without(AUTH0, "audience"), "opaque token, unless the tenant has a default audience"),
-        (without(AZURE, "audience"), "only a token for Microsoft Graph can be asked for"),
+        (["client_credentials", "bearer"], True, True),
+        (["client_credentials"], True, False),
+        (["bearer"], False, True),
     ],
+    ids=str,
 )
-def test_without_an_audience_each_provider_has_its_own_trouble(
+def test_without_an_audience_auth0_is_told_of_in_one_line(
+    tmp_path: Path, methods: list[str], opaque: bool, every: bool
+) -> None:
+    mistakes, (warning,) = told(tmp_path, without(AUTH0, "audience", auth_methods=methods))
+    assert mistakes == []
+    assert warning.startswith("audience: audience is not set: ")
+    assert ("opaque token, unless the tenant has a default audience" in warning) is opaque
+    assert (EVERY in warning) is every
+
+
+@pytest.mark.parametrize(
+    ("strategy", "refused"),
+    [
+        (AZURE | {"credential_claim": ["client_id"]}, True),
+        (OKTA | {"credential_claim": ["azp"]}, True),
+        (AZURE | {"credential_claim": ["client_id", "appid"]}, False),
+        (AUTH0 | {"credential_claim": ["sub"]}, False),  # is there, and names nobody
+        (AZURE | {"credential_claim": ["client_id"], "auth_methods": ["client_credentials"]}, False),
+        (OKTA | {"credential_claim": ["azp"], "introspection": {**SECRET, "tokens": "all"}}, False),
+    ],
+    ids=["azure", "okta", "another is right", "sub", "no bearer tokens", "asked about"],
+)
+def test_a_claim_that_is_never_issued_is_told_with_what_follows(
+    tmp_path: Path, strategy: dict[str, Any], refused: bool
+) -> None:
+    _, (warning,) = told(tmp_path, strategy)
+    assert ("so every bearer token is refused (claim_missing)" in warning) is refused
+
+
+ORG = {"idp": "generic", "issuer": "https://my-issuer.okta.com", **API}
+# Each: a strategy whose issuer is somebody else's -> the idp that is right.
+HOSTS = {
+    "okta": (without(OKTA, idp="generic"), "an issuer of Okta: write idp: okta, which"),
+    "okta's org server": (ORG, "does not get round what is refused there"),
+    "okta's org server, discovery URL": (
+        ORG | {"issuer": "https://x.okta.com/.well-known/openid-configuration"},
+        "does not get round",
+    ),
+    "auth0": (without(AUTH0, idp="generic"), "an issuer of Auth0: write idp: auth0, which knows where"),
+    "entra": (without(AZURE, idp="generic"), "write idp: azure, which"),
+    "kong identity": (
+        {"idp": "generic", "issuer": "https://x.us.identity.konghq.com/auth", **API},
+        "write idp: kong-identity, which knows where it writes the client id",
+    ),
+    "auth0 as keycloak": (without(AUTH0, idp="keycloak"), "write idp: auth0"),
+    "keycloak without a realm": (
+        {"idp": "keycloak", "issuer": "https://sso.example.com/auth", **API},
+        "no realm in it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("strategy", "words"), HOSTS.values(), ids=HOSTS)
+def test_an_issuer_that_is_somebody_elses_is_worth_a_warning(
     tmp_path: Path, strategy: dict[str, Any], words: str
 ) -> None:
-    mistakes, warnings = told(tmp_path, strategy)
+    mistakes, (warning,) = told(tmp_path, strategy)
     assert mistakes == []
-    assert len(warnings) == 2
-    assert any(words in warning for warning in warnings)
-    assert any("tokens for every audience" in warning for warning in warnings)
+    assert warning.startswith("issuer: ")
+    assert words in warning
+    assert ("get round" in words) is ("get round" in warning)
+
+
+def test_an_org_server_whose_tokens_are_all_asked_about_is_no_way_round(tmp_path: Path) -> None:
+    _, (warning,) = told(tmp_path, ORG | {"introspection": {**SECRET, "tokens": "all"}})
+    assert "write idp: okta" in warning
+    assert "get round" not in warning
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_example_of_a_wrong_version_is_one_of_that_setting(tmp_path: Path, version: str) -> None:
+    other = {"v1": "v2", "v2": "v1"}[version]
+    (found,), _ = told(tmp_path, AZURE | {"idp": f"azure-{version}", "token_endpoint_version": other})
+    assert found.endswith(f"for example token_endpoint_version: {version}")
 
 
 def test_a_claim_that_only_applications_have_guards_curitys_subject(tmp_path: Path) -> None:

@@ -182,10 +182,10 @@ def test_what_should_be_known_is_warned_of_with_its_line(tmp_path: Path) -> None
     text = "listen:\n  data: 0.0.0.0:8100\nstrategies:\n  p: {idp: generic, issuer: 'https://idp.example.com'}\n"
     warnings = read(write(tmp_path, text), {}).warnings
     assert [(warning.line, warning.where) for warning in warnings] == [
-        (2, "listen.data"),
         (1, "session"),
-        (4, "strategies.p.audience"),
         (1, "store"),
+        (2, "listen.data"),
+        (4, "strategies.p.audience"),
     ]
 
 

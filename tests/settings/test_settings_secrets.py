@@ -201,3 +201,13 @@ def test_a_bad_introspection_secret_is_one_mistake_that_does_not_show_it(
     assert found.line == 3
     assert words in str(found)
     assert "CANARY" not in str(error) + repr(error.mistakes)
+
+
+def test_the_example_of_a_secrets_file_is_named_after_what_it_is_for(tmp_path: Path) -> None:
+    sections = "introspection: {client_id: g, client_secret_file: a}, registration: {initial_access_token_file: b}"
+    text = f"strategies: {{p: {{idp: generic, issuer: 'https://idp.example.com', {sections}}}}}\n"
+    found = refused(write(tmp_path / "v.yaml", text), {}).mistakes
+    assert [mistake.example for mistake in found] == [
+        "/run/secrets/introspection-secret",
+        "/run/secrets/initial-access-token",
+    ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from validator.core import entra, kinds
+from validator.core.durations import duration
 from validator.core.jws import Jws
 from validator.core.telling import Step, Tell, nobody
 from validator.errors import Denied
@@ -73,7 +74,7 @@ def screen(payload: Mapping[str, Any], expected: Expectations, now: float) -> No
     if expires_at is None:
         raise Denied(Reason.CLAIM_MISSING, "the token has no exp; a token without an end is not accepted")
     if now >= expires_at + expected.leeway_s:
-        raise Denied(Reason.TOKEN_EXPIRED, f"exp was {now - expires_at:.0f} s ago")
+        raise Denied(Reason.TOKEN_EXPIRED, f"exp was {duration(now - expires_at)} ago")
 
 
 def wrong_issuer(payload: Mapping[str, Any], trusted: Sequence[str]) -> Denied:
@@ -121,7 +122,7 @@ def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: 
         raise wrong_issuer(payload, [expected.issuer])
     expires_at = _numeric_date(payload, "exp")
     if expires_at is not None and now >= expires_at + expected.leeway_s:
-        raise Denied(Reason.TOKEN_EXPIRED, f"exp was {now - expires_at:.0f} s ago")
+        raise Denied(Reason.TOKEN_EXPIRED, f"exp was {duration(now - expires_at)} ago")
     _check_begun(payload, expected, now)
     _check_audience(payload, expected.audiences)
     _check_required({**expected.usual_claims, **payload}, expected.usual_claims)
@@ -141,7 +142,7 @@ def _check_begun(payload: Mapping[str, Any], expected: Expectations, now: float)
             ahead = moment - now
             raise Denied(
                 Reason.TOKEN_NOT_YET_VALID,
-                f"{name} is {ahead:.0f} s ahead; see leeway_s",
+                f"{name} is {duration(ahead)} ahead; see leeway_s",
                 retry_after_s=ahead - tolerance,
             )
 

@@ -125,7 +125,7 @@ def check_subject(
     marks = sorted(_PERSON_CLAIMS & payload.keys())
     marks += [name for name in _CLIENT_MEMBERS if payload.get(name, subject) != subject]
     marks += [
-        name for name in _GRANT_MEMBERS if payload.get(name, "client_credentials") not in _APPLICATIONS_GRANT
+        name for name in _GRANT_MEMBERS if str(payload.get(name, "client_credentials")) not in _APPLICATIONS_GRANT
     ]
     if not user_scopes and "openid" in scopes:
         marks.append("the scope openid")
@@ -133,7 +133,7 @@ def check_subject(
     if people and not audiences and payload.get("aud") is not None and subject not in _audiences(payload):
         marks.append("aud, which does not name it; configure audience if that is an API")
     if marks:
-        raise _wrong(f"sub names a user and no application, by {', '.join(marks)}")
+        raise _wrong(f"sub names a user, not an application: the token has {', '.join(marks)}")
 
 
 def check_not_bound(payload: Mapping[str, Any]) -> None:

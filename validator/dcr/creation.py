@@ -26,7 +26,7 @@ from validator.model import Application
 from validator.ports import ClientRecords, Clock, Conflict
 from validator.singleflight import SingleFlight
 
-RETRY_WINDOW_S = 600.0  # Konnect's own retries, and those of a person, come within minutes
+RETRY_WINDOW_S = 120.0  # retries come soon; whoever asks the same later may mean another application
 _MAX_REMEMBERED = 1000
 _UNDO_DELAYS_S = (1.0, 5.0, 30.0, 120.0)  # an identity provider that stays away longer needs a person
 

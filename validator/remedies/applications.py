@@ -3,7 +3,9 @@
 Law of this file: advice by reason; it decides nothing.
 """
 
-from validator.model import BearerToken, ClientCredentials, Origin
+import yaml
+
+from validator.model import Application, BearerToken, ClientCredentials, Origin, RegistrationStatus
 from validator.remedies.situation import Situation, control_request, token_request
 
 
@@ -19,11 +21,15 @@ def malformed(_: Situation) -> list[str]:
 
 
 def method(situation: Situation) -> list[str]:
-    kind = {BearerToken: "bearer", ClientCredentials: "client_credentials"}.get(type(situation.credential))
+    if situation.unmarked == "Basic":
+        return ["this looks like a client id and secret: write `Basic ` before it"]
+    if situation.unmarked:
+        return ["no scheme stands before it: if this is a token, write `Bearer ` before it"]
+    sent = {BearerToken: "bearer", ClientCredentials: "client_credentials"}.get(type(situation.credential))
     enabled = ", ".join(method.value for method in situation.strategy.auth_methods)
-    if kind is None:
+    if sent is None:
         return [f"send what strategy {situation.name} takes: {enabled}"]
-    return [f"send what strategy {situation.name} takes ({enabled}), or add {kind} to its auth_methods"]
+    return [f"send what strategy {situation.name} takes ({enabled}), or add {sent} to its auth_methods"]
 
 
 def rejected(situation: Situation) -> list[str]:
@@ -77,6 +83,17 @@ def not_active(situation: Situation) -> list[str]:
     return ['an operator activates it at the control plane: PUT /v1/applications/{id} with "status": "active"']
 
 
+def _registrations(application: Application, service: str) -> str:
+    """The whole list as it has to stand in the file: what is pasted replaces the one that is there."""
+    others = [
+        name if status is RegistrationStatus.APPROVED else {"service": name, "status": status.value}
+        for name, status in application.registrations.items()
+        if name != service
+    ]
+    flow = yaml.safe_dump([*others, service], default_flow_style=True, sort_keys=False, width=10_000)
+    return str(flow).strip()
+
+
 def not_registered(situation: Situation) -> list[str]:
     application, service = situation.application, situation.service or "<service>"
     if application is None:
@@ -87,7 +104,7 @@ def not_registered(situation: Situation) -> list[str]:
                 f"the application {application.id} stands in the configuration file: approve the service there, "
                 "and send the sidecar SIGHUP"
             ),
-            f"  registrations: [{service}]",
+            f"  registrations: {_registrations(application, service)}",
         ]
     path = f"/v1/applications/{application.id}/registrations/{service}"
     return [

@@ -85,6 +85,11 @@ def _spelling(found: str, trusted: Sequence[str]) -> list[str]:
     return []
 
 
+def _listed(issuers: Sequence[str]) -> str:
+    """The whole list: what is pasted replaces the one that is there."""
+    return "[" + ", ".join("'" + issuer.replace("'", "''") + "'" for issuer in issuers) + "]"
+
+
 def _elsewhere(situation: Situation, found: str, trusted: Sequence[str]) -> list[str]:
     where = host(found)
     if where in map(host, trusted):
@@ -101,7 +106,7 @@ def _elsewhere(situation: Situation, found: str, trusted: Sequence[str]) -> list
                 "Auth0 writes into a token the domain at which it was asked for; if this is a custom domain of "
                 f"the same tenant, add to strategy {situation.name}"
             ),
-            f"  additional_issuers: ['{clean(found)}']",
+            f"  additional_issuers: {_listed([*situation.strategy.additional_issuers, clean(found)])}",
             "or ask for the token at the strategy's domain",
             token_request(situation),
         ]

@@ -7,7 +7,9 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
+from validator.core import entra
 from validator.core.discovery import Metadata
 from validator.core.jws import Jws
 from validator.core.oauth import GrantOptions
@@ -34,6 +36,7 @@ class Situation:
         client_id: whom the credential names, proved or not.
         service: the service that was asked for.
         now: seconds since the epoch.
+        unmarked: the scheme that is wanting before what stands alone, as far as its shape tells.
     """
 
     error: AuthError
@@ -48,6 +51,7 @@ class Situation:
     application: Application | None = None
     service: str | None = None
     now: float = 0.0
+    unmarked: Literal["", "Basic", "Bearer"] = ""
 
     def claim(self, name: str) -> object:
         """A claim of the token; ``None`` where there is none."""
@@ -82,8 +86,23 @@ def token_request(situation: Situation, parameters: Mapping[str, str] | None = N
 
 
 def _client(situation: Situation) -> str:
-    named = (situation.client_id, *map(situation.claim, _CLIENT_CLAIMS))
+    claimed = map(situation.claim, _CLIENT_CLAIMS) if _is_own_token(situation) else ()
+    named = (situation.client_id, *claimed)
     return next((clean(found) for found in named if isinstance(found, str) and found), "<client id>")
+
+
+def _is_own_token(situation: Situation) -> bool:
+    """Whether the token names an issuer of the strategy's: what another one calls a client is not told to this."""
+    found = situation.claim("iss")
+    if not isinstance(found, str):
+        return False
+    for trusted, metadata in situation.issuers:
+        if found == (metadata.issuer if metadata else trusted.place.issuer):
+            return True
+        tenant = entra.GUID.search(trusted.place.issuer) if trusted.version else None
+        if tenant and (theirs := entra.GUID.search(found)) and theirs[0].lower() == tenant[0].lower():
+            return True  # the other version's issuer of the same tenant
+    return False
 
 
 def control_request(situation: Situation, method: str, path: str, body: Mapping[str, object] | None = None) -> str:

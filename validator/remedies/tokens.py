@@ -3,11 +3,16 @@
 Law of this file: advice by reason and identity provider; it decides nothing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from validator.core import entra, trust
+from validator.core.durations import duration
 from validator.core.jws import looks_opaque
 from validator.model import BearerToken, ClientCredentials
 from validator.remedies.situation import Situation, token_request
-from validator.words import duration, listed, look_alikes
+from validator.settings import Strategy
+from validator.words import listed, look_alikes
 
 
 def malformed(situation: Situation) -> list[str]:
@@ -141,7 +146,14 @@ def token_type(situation: Situation) -> list[str]:
 def scope(situation: Situation) -> list[str]:
     required = " ".join(situation.strategy.required_scopes)
     if isinstance(situation.credential, ClientCredentials):
-        asked = " ".join((*situation.strategy.scopes, *situation.strategy.required_scopes))
+        options, where = situation.grant[1], f"in scopes of strategy {situation.name}"
+        sent = (*options.scopes, *options.parameters.get("scope", "").split())
+        if not sent and "resource" not in options.parameters:  # which Entra's v1 has instead
+            if required:
+                return [f"the strategy asks for no scope: name {required} {where}, and grant it to this client"]
+            text = "the strategy asks for no scope, and the identity provider has no default one: name a scope of"
+            return [f"{text} yours {where}"]
+        asked = " ".join(dict.fromkeys((*sent, *situation.strategy.required_scopes)))
         return [f"grant this client at the identity provider what the strategy asks for: {asked}"]
     return [
         f"every token must have {required}: grant that to the client at the identity provider, and ask for it",
@@ -157,7 +169,7 @@ def claim(situation: Situation) -> list[str]:
         return ["have the identity provider issue tokens that end (`exp`)"]
     if not situation.error.detail.startswith("none of the claims"):
         return ["the strategy's required_claims or credential_claim ask for what the reason names"]
-    names = look_alikes(token.payload)
+    names, written = _naming(situation.strategy, token.payload)
     if not names:
         return [
             (
@@ -168,8 +180,20 @@ def claim(situation: Situation) -> list[str]:
     unless = " (if a person's token never has the name of an application there)" if names[0] == "sub" else ""
     return [
         f"the token has {', '.join(f'`{name}`' for name in names)}: set in strategy {situation.name}{unless}",
-        f"  credential_claim: [{names[0]}]",
+        f"  credential_claim: [{', '.join(written)}]",
     ]
+
+
+def _naming(strategy: Strategy, payload: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Claims of a token that may hold the client id, and what to write: as `validator check` has it, where the
+    provider's own are among them."""
+    provider = strategy.provider
+    found = look_alikes(payload)
+    if usual := [name for name in found if name in provider.claims and name != "sub"]:
+        return usual, list(provider.claims)
+    found = [name for name in found if name != "sub" or "sub" not in provider.never_issues]
+    found = [name for name in found if name != "sub"] or found  # which is more often a person
+    return found, found[:1]
 
 
 def graph(situation: Situation) -> list[str]:
@@ -183,10 +207,18 @@ def graph(situation: Situation) -> list[str]:
     if "<" in instead:
         lines.append("the API's URI stands in the Azure portal: App registrations, your API, Expose an API")
     if isinstance(situation.credential, ClientCredentials):
-        lines.append(
-            "or let the token endpoint's answer be the proof of a client id and secret: trust_token_response: true"
-        )
+        lines.append(_graph_as_proof(strategy))
     return lines
+
+
+def _graph_as_proof(strategy: Strategy) -> str:
+    demanded = {"required_scopes": strategy.required_scopes, "required_claims": strategy.configured_claims}
+    unseen = " and ".join(name for name, wanted in demanded.items() if wanted)
+    proof = "let the token endpoint's answer be the proof of a client id and secret: trust_token_response: true"
+    if not unseen:
+        return f"or {proof}"
+    remove = f"or remove {unseen}: they cannot be looked for in a token for Graph"
+    return remove if strategy.trust_token_response else f"{remove}; and {proof}"
 
 
 def inactive(situation: Situation) -> list[str]:

@@ -192,9 +192,7 @@ def _refused(request: web.Request, error: Exception) -> web.Response:
 def _unavailable(error: Unavailable, wait_s: int) -> str:
     what = _AWAY.get(error.reason, "The sidecar cannot answer now")
     why = f" ({error.detail})" if error.detail else ""
-    return (
-        f"{what}{why}. Try again in {wait_s} s: the same call again completes what was begun, or begins anew."
-    )
+    return f"{what}{why}. Try again in {wait_s} s: the same call again completes what was begun, or begins anew."
 
 
 def _sentence(problem: ProblemError) -> str:

@@ -67,7 +67,7 @@ class Dcr(Section):
         default=None,
         examples=["plain"],
         description="where applications belong whose auth_strategy_id is not in strategies; by default the only "
-        "strategy of the file",
+        "strategy of the file, unless strategies is there: then other ids are refused",
     )
     strategies: Mapping[Identifier, StrategyName] = Field(
         default_factory=dict,
@@ -98,9 +98,9 @@ class Dcr(Section):
         description="the keys themselves, separated by spaces or commas; meant for the environment",
     )
     retry_window_s: Seconds = Field(
-        default=600,
+        default=120,
         ge=0,
         le=_DAY_S,
-        examples=[600],
+        examples=[120],
         description="how long the same request to create an application is answered with the same client",
     )

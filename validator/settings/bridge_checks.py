@@ -111,7 +111,7 @@ def _served(dcr: Document, strategies: Document) -> frozenset[str]:
     names = [name for name in mapped.values() if isinstance(name, str)] if isinstance(mapped, Mapping) else []
     if isinstance(default, str):
         names.append(default)
-    elif default is None and len(strategies) == 1:
+    elif default is None and not mapped and len(strategies) == 1:
         names += strategies
     return frozenset(names)
 

@@ -11,13 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from validator.core.registry import canonical_client_id
 from validator.settings.bridge_checks import bridge_findings
+from validator.settings.introspection_checks import introspection_findings, introspects
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
-from validator.settings.provider_checks import (
-    introspection_findings,
-    introspects,
-    provider_findings,
-    reads_own_subject,
-)
+from validator.settings.provider_checks import audience_findings, provider_findings
 from validator.settings.sections import Keys, Limits, Listen, Outbound, Session
 from validator.settings.values import Address, Section, is_insecure
 
@@ -150,8 +146,7 @@ def _strategy(path: Path, strategy: Document) -> Iterator[Finding]:
         )
     yield from _endpoints(path, strategy, named)
     yield from _token_params(path, strategy)
-    if "bearer" in methods and not strategy.get("audience") and not reads_own_subject(strategy):
-        yield Caution((*path, "audience"), "audience is not set: tokens for every audience of this issuer pass")
+    yield from audience_findings(path, strategy, named)
 
 
 def _urls(path: Path, strategy: Document) -> Iterator[tuple[Path, object]]:

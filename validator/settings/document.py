@@ -48,11 +48,15 @@ class Sequence(list[object]):
 
 
 class UnreadableError(Exception):
-    """Text from which no data can be had."""
+    """Text from which no data can be had.
 
-    def __init__(self, line: int | None, found: str, expected: str) -> None:
+    Attributes:
+        syntax: what the parser says, where the text is no YAML at all.
+    """
+
+    def __init__(self, line: int | None, found: str, expected: str, syntax: str = "") -> None:
         super().__init__(found)
-        self.line, self.found, self.expected = line, found, expected
+        self.line, self.found, self.expected, self.syntax = line, found, expected, syntax
 
 
 @dataclass
@@ -115,6 +119,7 @@ def load(text: str) -> tuple[object, list[tuple[Path, int]]]:
             mark.line + 1 if mark else None,
             f"what is not YAML ({what})",
             "valid YAML; check the indentation, and quotes around values with special characters",
+            syntax=what,
         ) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1 if isinstance(error.position, int) else None

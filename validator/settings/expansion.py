@@ -22,6 +22,8 @@ _FILE: Final = "konnect_file"
 _EXAMPLE: Final = "azure-auth.json"
 # What the documents print is a whole command; the body is what stands in quotes behind one of these.
 _CURL: Final = re.compile(r"\bcurl\b")
+_FIRST_LINE: Final = re.compile(r"^[ \t]*[^\s#].*", re.MULTILINE)
+_COMMAND: Final = re.compile(r"[ \t]*(\$ +)?curl\s")
 _DATA: Final = re.compile(r"(?:--data(?:-raw|-binary|-ascii)?|--json|-d)(?:\s+|=)(['\"])(?=\s*\{)")
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\Z)|[{}]', re.DOTALL)
 _MAX_COMMANDS: Final = 32  # a page of the documents has two or three
@@ -37,11 +39,41 @@ def read_body(text: str) -> tuple[Mapping, list[tuple[Path, int]]]:
     Raises:
         UnreadableError: there is none.
     """
-    data, duplicates = load(json_text(_sent(text)))
+    try:
+        data, duplicates = load(json_text(_sent(text)))
+    except UnreadableError as error:
+        raise no_json(error, konnect.WHAT) from None
     if not isinstance(data, Mapping):
         found = "an empty file" if data is None else "a list" if isinstance(data, list) else "a single value"
         raise UnreadableError(1, found, konnect.WHAT)
     return data, duplicates
+
+
+def no_json(error: UnreadableError, expected: str) -> UnreadableError:
+    """The error in the words of a person who wrote JSON."""
+    if not error.syntax:
+        return error
+    found = f"what is neither JSON nor YAML ({error.syntax})"
+    return UnreadableError(error.line, found, f"{expected}; look for a missing comma, brace or quote")
+
+
+def is_command(text: str) -> bool:
+    """Whether a text begins with the command line of a ``curl``, blank lines and comments aside."""
+    first = _FIRST_LINE.search(text)
+    return first is not None and bool(_COMMAND.match(first[0]))
+
+
+def read_sent(text: str) -> tuple[Mapping, list[tuple[Path, int]]]:
+    """The strategy that a command line creates; as ``read_body``.
+
+    Raises:
+        UnreadableError: it creates none.
+    """
+    body, duplicates = read_body(text)
+    refused = konnect.refusal(body)
+    if refused is not None:
+        raise UnreadableError(1, f"a curl command with {refused.found}", refused.expected)
+    return body, duplicates
 
 
 def json_text(text: str) -> str:

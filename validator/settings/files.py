@@ -41,6 +41,12 @@ KEY_LISTS: dict[Path, _Kind] = {
     ("dcr", "sealing_keys"): _Kind(session_key, *_IN_BASE64, "/run/secrets/dcr-sealing-keys"),
 }
 
+# The secrets of a strategy, and where a file with each would stand.
+_STRATEGY_SECRETS: dict[Path, str] = {
+    ("introspection", "client_secret"): "/run/secrets/introspection-secret",
+    ("registration", "initial_access_token"): "/run/secrets/initial-access-token",
+}
+
 
 class FileError(Exception):
     """Why a file gives nothing: a phrase for ``found``, without its path or content."""
@@ -86,7 +92,7 @@ def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
         found += _keys(document, base, keys)
     for secret in strategy_secrets(document):
         direct = str(secret[-1])
-        example = f"/run/secrets/{direct.replace('_', '-')}"
+        example = _STRATEGY_SECRETS[secret[-2:]]
         found += _text(document, base, (*secret[:-1], f"{direct}_file"), direct, example)
     return found
 
@@ -95,8 +101,7 @@ def strategy_secrets(document: Document) -> list[Path]:
     """Where the secrets of the strategies are, or would be."""
     strategies = document.data.get("strategies")
     names = list(strategies) if isinstance(strategies, Mapping) else []
-    secrets = (("introspection", "client_secret"), ("registration", "initial_access_token"))
-    return [("strategies", name, *secret) for name in names for secret in secrets]
+    return [("strategies", name, *secret) for name in names for secret in _STRATEGY_SECRETS]
 
 
 def section_at(document: Document, path: Path) -> Mapping | None:

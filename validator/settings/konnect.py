@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from validator.core import entra, trust
 from validator.core.entra import GUID
 from validator.core.providers import PROVIDERS, USER_SCOPES
+from validator.settings.issuer_checks import provider_of_host
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
 
 # What a body, or Konnect's answer with it, has beside `configs`; nothing of it is a setting of ours.
@@ -30,10 +31,6 @@ _METHODS: Final = ("client_credentials", "bearer", "session")
 _TYPES: Final = {
     "azure": "azure", "azuread": "azure", "entra": "azure", "okta": "okta", "auth0": "auth0", "curity": "curity",
     "keycloak": "keycloak", "konnect": "kong-identity", "kongidentity": "kong-identity",
-}  # fmt: skip
-_DOMAINS: Final = {
-    "okta.com": "okta", "oktapreview.com": "okta", "okta-emea.com": "okta", "okta-gov.com": "okta",
-    "okta.mil": "okta", "auth0.com": "auth0", "identity.konghq.com": "kong-identity",
 }  # fmt: skip
 _SHAPES: Final = (
     ("azure", re.compile(rf"/{GUID.pattern}(/v2\.0)?", re.IGNORECASE)),
@@ -81,7 +78,7 @@ def convert(body: Mapping[str, Any], beside: Mapping[str, Any]) -> Converted:
     Args:
         beside: settings of ours that stand beside it. They win, and are not in the result.
     """
-    refused = _refusal(body)
+    refused = refusal(body)
     if refused is not None:
         # A stand-in, so that one mistake is told once; nothing is ever served with it.
         stand_in: dict[str, object] = {"idp": "generic", "issuer": "https://refused.invalid"}
@@ -116,7 +113,8 @@ def _overridden(item: Problem | Caution, beside: Mapping[str, Any]) -> bool:
     return item.path[:2] == CONFIG and len(item.path) > len(CONFIG) and item.path[2] in beside
 
 
-def _refusal(body: Mapping[str, Any]) -> Problem | None:
+def refusal(body: Mapping[str, Any]) -> Problem | None:
+    """Why a body is no strategy that we could have; ``None``: it is one."""
     if body.get("strategy_type") == "key_auth":
         return Problem(
             ("strategy_type",),
@@ -126,9 +124,11 @@ def _refusal(body: Mapping[str, Any]) -> Problem | None:
         )
     if "dcr_config" in body:
         return Problem(("dcr_config",), "a DCR provider", f"an application auth strategy: {WHAT}")
+    if isinstance(body.get("data"), list) and "configs" not in body:
+        return Problem(("data",), "a list of Konnect's GET", "one strategy; save one element of data")
     configs = body.get("configs")
     if not isinstance(configs, Mapping) or not isinstance(configs.get("openid-connect"), Mapping):
-        there = shown(("configs",), configs)
+        there = "no application auth strategy" if configs is None else shown(("configs",), configs)
         if isinstance(configs, Mapping):
             there = f"configs with {', '.join(sorted(map(str, configs)))[:60] or 'nothing in it'}"
         return Problem(("configs",), there, f"configs with the section openid-connect in it, as in {WHAT}")
@@ -156,9 +156,8 @@ def _hints(body: Mapping[str, Any], issuer: str) -> Iterator[tuple[str, Path, st
     """Whatever names an identity provider, the most telling first: idp, where it stands, what it is."""
     at: Path = (*CONFIG, "issuer")
     try:
-        parts = urlsplit(issuer)
-        by_host = _of_host((parts.hostname or "").lower(), microsoft=entra.is_microsoft(issuer))
-        path = parts.path.partition("/.well-known/")[0].rstrip("/")
+        by_host = provider_of_host(issuer)
+        path = urlsplit(issuer).path.partition("/.well-known/")[0].rstrip("/")
     except ValueError:
         by_host, path = None, ""
     if by_host:
@@ -179,12 +178,6 @@ def _hints(body: Mapping[str, Any], issuer: str) -> Iterator[tuple[str, Path, st
         named_here = [idp for idp, word in _WORDS if word.search(text)] if isinstance(text, str) else []
         if len(named_here) == 1:
             yield named_here[0], (member,), f"{member} {shown((member,), text)}"
-
-
-def _of_host(host: str, *, microsoft: bool) -> str | None:
-    if microsoft:
-        return "azure"
-    return next((idp for domain, idp in _DOMAINS.items() if f".{host}".endswith(f".{domain}")), None)
 
 
 # What is demanded
@@ -291,5 +284,5 @@ def _unread(config: Mapping[str, Any]) -> Iterator[Caution]:
             continue
         value = config[name]
         inner = f" ({', '.join(sorted(map(str, value)))[:100]})" if isinstance(value, Mapping) else ""
-        text = f"not read{inner}; what it is to say belongs among the strategy's own settings"
+        text = f"not read{inner}; if it matters, write the setting of docs/configuration.md for it"
         yield Caution((*CONFIG, str(name)[:60]), text)

@@ -1,7 +1,7 @@
 """What is known of an identity provider, held against a strategy as it was written.
 
-Law of this file: a rule here follows from how one provider behaves, or from how it is asked about tokens, and says
-so; it skips what is not of the right shape.
+Law of this file: a rule here follows from how one provider behaves and says so; it skips what is not of the right
+shape.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from validator.core import entra, trust
 from validator.core.providers import PROVIDERS, USER_SCOPES, Provider
+from validator.settings.introspection_checks import asks_about_all, introspects
+from validator.settings.issuer_checks import issuer_findings
 from validator.settings.mistakes import Caution, Path, Problem, shown
 from validator.settings.values import is_loopback
 
@@ -33,7 +35,8 @@ def provider_findings(path: Path, strategy: Document, methods: tuple[str, ...]) 
     provider = PROVIDERS.get(idp) if isinstance(idp, str) else None
     if provider is None:
         return
-    yield from _claims(path, strategy, provider)
+    yield from issuer_findings(path, strategy, asks_about_all=asks_about_all(strategy))
+    yield from _claims(path, strategy, provider, methods)
     yield from _other_names(path, strategy, provider)
     by_secret = "client_credentials" in methods
     if trust.is_entra(provider.name):
@@ -49,14 +52,34 @@ def provider_findings(path: Path, strategy: Document, methods: tuple[str, ...]) 
     if provider.name == "okta":
         yield from _okta(path, strategy, by_secret=by_secret)
     elif provider.name == "auth0":
-        yield from _auth0(path, strategy, by_secret=by_secret)
+        yield from _auth0(path, strategy)
     elif provider.name == "curity":
         yield from _curity(path, strategy, provider)
 
 
-def introspects(strategy: Document) -> bool:
-    """Whether a strategy's opaque tokens are asked about."""
-    return strategy.get("introspection") is not None or strategy.get("introspection_endpoint") is not None
+def audience_findings(path: Path, strategy: Document, methods: tuple[str, ...]) -> Iterator[Finding]:
+    """What follows where no audience is set: one sentence of all of it."""
+    if strategy.get("audience"):
+        return
+    idp = strategy.get("idp")
+    provider = PROVIDERS.get(idp) if isinstance(idp, str) else None
+    follows = []
+    params = strategy.get("token_params")
+    if (
+        provider is not None
+        and provider.audience_parameter
+        and "client_credentials" in methods
+        and not (isinstance(params, Mapping) and provider.audience_parameter in params)
+    ):
+        follows.append(
+            f"without the identifier of an API, {provider.title} refuses client credentials or answers with an "
+            "opaque token, unless the tenant has a default audience"
+        )
+    none_passes = provider is not None and _foreign_claims(strategy, provider)[1] and _gets_graph_alone(strategy)
+    if "bearer" in methods and not reads_own_subject(strategy) and not none_passes:
+        follows.append("tokens for every audience of this issuer pass")
+    if follows:
+        yield Caution((*path, "audience"), f"audience is not set: {'; and '.join(follows)}")
 
 
 def reads_own_subject(strategy: Document) -> bool:
@@ -66,42 +89,6 @@ def reads_own_subject(strategy: Document) -> bool:
         return False
     claims = _texts(strategy, "credential_claim") or provider.claims
     return provider.people and claims[0] == "sub" and not introspects(strategy)
-
-
-def introspection_findings(path: Path, strategy: Document) -> Iterator[Finding]:
-    """What the settings of introspection say about each other."""
-    if not introspects(strategy):
-        return
-    section = strategy.get("introspection")
-    at: Path = (*path, "introspection" if section is not None else "introspection_endpoint")
-    if section is not None and not isinstance(section, Mapping):
-        return
-    settings: Document = section or {}
-    client = settings.get("client_id") is not None
-    secret = any(settings.get(name) is not None for name in ("client_secret", "client_secret_file"))
-    if client and not secret:
-        yield Problem(
-            (*at, "client_id"),
-            "no secret with it",
-            "client_secret_file or client_secret beside it",
-            "client_secret_file: /run/secrets/introspection-secret",
-        )
-    elif secret and not client:
-        name = "client_secret" if settings.get("client_secret") is not None else "client_secret_file"
-        yield Problem((*at, name), "no client_id with it", "client_id beside it", "client_id: gateway")
-    elif not client and settings.get("response") == "jwt":
-        yield Problem(
-            (*at, "response"),
-            "jwt without client_id",
-            "client_id and its secret beside it: a signed answer says for whom it was made (RFC 9701 section 5)",
-            "client_id: gateway",
-        )
-    elif not client:
-        yield Caution(
-            at,
-            "introspection.client_id is not set: we ask about tokens without saying who we are, which RFC 7662 "
-            "section 2.1 forbids identity providers to answer",
-        )
 
 
 def _texts(strategy: Document, name: str) -> tuple[str, ...]:
@@ -142,17 +129,27 @@ def _user_scopes(path: Path, strategy: Document, provider: Provider) -> Iterator
 # All
 
 
-def _claims(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
+def _foreign_claims(strategy: Document, provider: Provider) -> tuple[list[str], bool]:
+    """Those in which the provider never issues the client id, and whether no other is left."""
     # Whoever names either of Entra's two claims means both.
     same = set(entra.CLAIM_OF_VERSION.values()) if trust.is_entra(provider.name) else set()
-    for claim in _texts(strategy, "credential_claim"):
-        if claim in provider.never_issues - same:
-            right = " or ".join(provider.claims)
-            yield Caution(
-                (*path, "credential_claim"),
-                f"access tokens of {provider.title} do not carry the client id in {claim} but in {right}: write "
-                f"credential_claim: [{', '.join(provider.claims)}], or leave it out",
-            )
+    claims = _texts(strategy, "credential_claim")
+    foreign = [claim for claim in claims if claim in provider.never_issues - same]
+    return foreign, bool(foreign) and len(foreign) == len(claims)
+
+
+def _claims(path: Path, strategy: Document, provider: Provider, methods: tuple[str, ...]) -> Iterator[Finding]:
+    foreign, alone = _foreign_claims(strategy, provider)
+    # A sub is there and names somebody else; and an answer about a token has claims of its own (RFC 7662).
+    refused = alone and "bearer" in methods and "sub" not in foreign and not introspects(strategy)
+    so = ", so every bearer token is refused (claim_missing)" if refused else ""
+    for claim in foreign:
+        right = " or ".join(provider.claims)
+        yield Caution(
+            (*path, "credential_claim"),
+            f"access tokens of {provider.title} do not carry the client id in {claim} but in {right}{so}: write "
+            f"credential_claim: [{', '.join(provider.claims)}], or leave it out",
+        )
 
 
 def _other_names(path: Path, strategy: Document, provider: Provider) -> Iterator[Finding]:
@@ -212,7 +209,7 @@ def _entra_versions(path: Path, strategy: Document, provider: Provider) -> Itera
             at,
             shown(at, version),
             f"{only} with idp {provider.name}; idp: azure accepts the tokens of both, whichever endpoint is asked",
-            "idp: azure",
+            f"token_endpoint_version: {only}",
         )
     if introspects(strategy) and strategy.get("introspection_endpoint") is None:
         yield Caution((*path, "introspection"), "Entra has no introspection endpoint; nothing can be asked")
@@ -242,14 +239,20 @@ def _entra_resources(path: Path, strategy: Document, methods: tuple[str, ...]) -
     params = strategy.get("token_params")
     if isinstance(params, Mapping) and {"scope", "resource"} & params.keys():
         return
-    issuer = strategy.get("issuer")
-    base = str(issuer) if _host_and_path(issuer) is not None else ""
-    if entra.is_graph(entra.grant_resource(base, audience, scopes)):
+    if _gets_graph_alone(strategy):
         untrusted = strategy.get("trust_token_response") is False
         refused = "trust_token_response: false" if untrusted else ""
         if not refused and strategy.get("required_scopes"):
             refused = "required_scopes cannot be looked for in it"
         yield Caution(at, _graph_text(refused))
+
+
+def _gets_graph_alone(strategy: Document) -> bool:
+    """Whether the one token that a client of Entra is told to ask for is Microsoft Graph's."""
+    issuer = strategy.get("issuer")
+    base = str(issuer) if _host_and_path(issuer) is not None else ""
+    asked = entra.grant_resource(base, _texts(strategy, "audience"), _texts(strategy, "scopes"))
+    return trust.is_entra(str(strategy.get("idp"))) and entra.is_graph(asked)
 
 
 def _graph_text(refused: str) -> str:
@@ -290,14 +293,14 @@ def _okta_issuer(path: Path, strategy: Document) -> Iterator[Finding]:
         else "a custom authorization server of Okta stands under /oauth2/"
     )
     form = "the issuer of a custom authorization server: https://{domain}/oauth2/{id}"
-    section = strategy.get("introspection")
-    asked = section.get("tokens") if isinstance(section, Mapping) else None
-    if introspects(strategy) and asked == "all":
+    if asks_about_all(strategy):
         return
     if is_loopback(found[0]):
         yield Caution(at, f"no issuer that Okta has ({why}); right would be {form}")
     elif introspects(strategy):
         where: Path = (*path, "introspection", "tokens")
+        section = strategy.get("introspection")
+        asked = section.get("tokens") if isinstance(section, Mapping) else None
         yield Problem(where, shown(where, asked or "opaque"), f"all: {why}", "tokens: all")
     else:
         yield Problem(at, shown(at, strategy["issuer"]), f"{form} ({why}; or configure introspection)", _OKTA_URL)
@@ -311,20 +314,12 @@ def _is_custom_server(path: str) -> bool:
 # Auth0
 
 
-def _auth0(path: Path, strategy: Document, *, by_secret: bool) -> Iterator[Finding]:
+def _auth0(path: Path, strategy: Document) -> Iterator[Finding]:
     found = _host_and_path(strategy.get("issuer"))
     if found is not None and found[1] == _MANAGEMENT_API:
         at: Path = (*path, "issuer")
         expected = "the tenant's own issuer: this is the audience of Auth0's Management API"
         yield Problem(at, shown(at, strategy["issuer"]), expected, f"https://{found[0]}/")
-    params = strategy.get("token_params")
-    named = isinstance(params, Mapping) and "audience" in params
-    if by_secret and not strategy.get("audience") and not named:
-        yield Caution(
-            (*path, "audience"),
-            "audience is not set: without the identifier of an API, Auth0 refuses client credentials or answers "
-            "with an opaque token, unless the tenant has a default audience",
-        )
 
 
 # Curity

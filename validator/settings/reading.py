@@ -4,9 +4,11 @@ Law of this file: the order of the steps. No step stops another from finding its
 which is no YAML has only the one.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -14,7 +16,17 @@ from validator.settings import konnect
 from validator.settings.checks import findings
 from validator.settings.document import Document, Mapping, UnreadableError, load
 from validator.settings.environment import overlay
-from validator.settings.expansion import expand, json_text, nest, read_body, replace, twice
+from validator.settings.expansion import (
+    expand,
+    is_command,
+    json_text,
+    nest,
+    no_json,
+    read_body,
+    read_sent,
+    replace,
+    twice,
+)
 from validator.settings.files import KEY_LISTS, FileError, absorb, read_file, section_at, strategy_secrets
 from validator.settings.mistakes import Caution, Mistake, Notice, Path, Problem, SettingsError, dotted
 from validator.settings.model import Checked, Settings
@@ -22,6 +34,8 @@ from validator.settings.wording import problems
 
 # 100,000 applications are about 20 MB; more belongs into the registry.
 MAX_FILE_BYTES = 64 * 1024 * 1024
+
+_Told = TypeVar("_Told", Mistake, Notice)
 
 
 def read(path: str | FilePath, environ: AnyMapping[str, str]) -> Settings:
@@ -41,11 +55,9 @@ def read(path: str | FilePath, environ: AnyMapping[str, str]) -> Settings:
     found += [*_exposed_secrets(document, exposed), *absorb(document, _base(path))]
     found += findings(document.data)
     _drop_empty(document.data)
-    warnings = tuple(
-        Notice(*document.locate(item.path), dotted(item.path), item.text)
-        for item in found
-        if isinstance(item, Caution)
-    )
+    cautions = [item for item in found if isinstance(item, Caution)]
+    notices = [Notice(*document.locate(item.path), dotted(item.path), item.text) for item in cautions]
+    warnings = tuple(_in_order(notices, document.source))
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(document.data, context=Checked(warnings))
@@ -94,8 +106,9 @@ def read_konnect(content: bytes, source: str, *, name: str | None = None, idp: s
         raise SettingsError([Mistake(source, error.line, "", error.found, error.expected)]) from None
     known = Document(source, body)
     named = name or konnect.slug(body)
-    if not named:
+    if not named and konnect.refusal(body) is None:
         raise SettingsError([known.mistake(("name",), "no name", "one that begins with a letter, or --name")])
+    named = named or "konnect"
     strategy, strategies, data = Mapping(body.line), Mapping(body.line), Mapping(body.line)
     if idp is not None:
         strategy["idp"] = idp
@@ -136,9 +149,10 @@ def _document(path: FilePath) -> tuple[Document, bool, list[Mistake]]:
         raise SettingsError([Mistake(source, None, "", str(error), "a readable configuration file")]) from None
     text = _text(content, source)
     try:
-        data, duplicates = load(json_text(text))
+        data, duplicates = read_sent(text) if is_command(text) else load(json_text(text))
     except UnreadableError as error:
-        raise SettingsError([Mistake(source, error.line, "", error.found, error.expected)]) from None
+        told = no_json(error, "valid JSON") if text.lstrip().startswith("{") else error
+        raise SettingsError([Mistake(source, told.line, "", told.found, told.expected)]) from None
     if not isinstance(data, Mapping):
         found = "an empty file" if data is None else "a list" if isinstance(data, list) else "a single value"
         expected = f"a mapping with keys out of: {', '.join(Settings.model_fields)}"
@@ -176,5 +190,6 @@ def _drop_empty(data: Mapping) -> None:
             del data[name]
 
 
-def _in_order(mistakes: list[Mistake], source: str) -> list[Mistake]:
-    return sorted(dict.fromkeys(mistakes), key=lambda one: (one.source != source, one.line or 0, one.source))
+def _in_order(told: Iterable[_Told], source: str) -> list[_Told]:
+    """By line, those of ``source`` before those of the files that it names and of the environment."""
+    return sorted(dict.fromkeys(told), key=lambda one: (one.source != source, one.source, one.line or 0))

@@ -6,8 +6,8 @@ call has the bounds of ``outbound``. Nothing is printed from here.
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from validator.adapters.clock import SystemClock
 from validator.adapters.idp import IdpClient
@@ -17,8 +17,9 @@ from validator.authn.trusted import TrustedIssuers
 from validator.core import entra, trust
 from validator.core.discovery import typed_issuer_differs
 from validator.core.jwks import VerificationKey
-from validator.core.trust import TrustedPlace
 from validator.errors import Denied, Unavailable
+from validator.inspecting import claims, grants, registration
+from validator.inspecting.findings import Findings, Visit
 from validator.issuers import Freshness, Issuer
 from validator.model import Method, Reason
 from validator.settings import Settings, Strategy
@@ -27,7 +28,6 @@ from validator.words import clean
 
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _MAX_KEYS_SHOWN = 10
-_GRANT = "client_credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,51 +39,20 @@ class Inspected:
     works: bool
 
 
-@dataclass(slots=True)
-class _Visit:
-    """One issuer and what reaching it brought. ``failure`` is "" where its name is known."""
-
-    trusted: TrustedPlace
-    issuer: Issuer
-    http: IdpClient
-    failure: str = ""
-
-    async def reach(self) -> None:
-        try:
-            await self.issuer.known()
-            await self.issuer.tend()
-        except Unavailable as error:
-            self.failure = error.detail or "no answer"
-
-
-@dataclass(slots=True)
-class _Report:
-    """The lines as they grow, and by method why it cannot work."""
-
-    lines: list[str]
-    obstacles: dict[Method, list[str]] = field(default_factory=dict)
-
-    def say(self, text: str, depth: int = 1) -> None:
-        self.lines.append("  " * depth + text)
-
-    def stops(self, method: Method, why: str) -> None:
-        self.obstacles.setdefault(method, []).append(why)
-
-
 async def inspect(name: str, strategy: Strategy, settings: Settings) -> Inspected:
     """Reaches every issuer of a strategy, and tries its introspection endpoint with a made-up token."""
-    report = _Report([f"strategy {name}: {strategy.provider.title} ({strategy.idp})"])
+    report = Findings([f"strategy {name}: {strategy.provider.title} ({strategy.idp})"])
     clock = SystemClock()
     places = trusted_places(strategy)
     clients: list[IdpClient] = []
-    visits: list[_Visit] = []
+    visits: list[Visit] = []
     try:
         try:
             for trusted in places:
                 http = await asyncio.to_thread(new_client, strategy, settings, clock)
                 clients.append(http)
                 issuer = Issuer(trusted.place, http=http, clock=clock, freshness=Freshness())
-                visits.append(_Visit(trusted, issuer, http))
+                visits.append(Visit(trusted, issuer, http))
         except ValueError as error:
             report.say(f"NOT REACHED: {error}")
             return Inspected(name, report.lines, works=False)
@@ -91,15 +60,17 @@ async def inspect(name: str, strategy: Strategy, settings: Settings) -> Inspecte
         for visit in visits:
             _tell_issuer(report, strategy, visit, visits)
         await _tell_introspection(report, strategy, visits, clock, settings)
-        _tell_grant(report, strategy, visits)
+        grants.tell(report, strategy, visits)
+        registration.tell(report, name, settings, visits[0])
         _judge_keys(report, strategy, visits)
+        claims.judge(report, strategy, [visit.trusted for visit in visits])
     finally:
         await asyncio.gather(*(visit.issuer.close() for visit in visits))
         await asyncio.gather(*(client.close() for client in clients))
-    return Inspected(name, report.lines, works=_tell_methods(report, strategy))
+    return Inspected(name, report.lines, works=_tell_methods(report, strategy) and report.bridge_works)
 
 
-def _tell_issuer(report: _Report, strategy: Strategy, visit: _Visit, visits: Sequence[_Visit]) -> None:
+def _tell_issuer(report: Findings, strategy: Strategy, visit: Visit, visits: Sequence[Visit]) -> None:
     place, metadata = visit.trusted.place, visit.issuer.metadata
     version = visit.trusted.version
     if metadata is None:
@@ -112,10 +83,10 @@ def _tell_issuer(report: _Report, strategy: Strategy, visit: _Visit, visits: Seq
             report.say(f"issuer {place.issuer}")
             report.say(f"NOT REACHED: {visit.failure}", 2)
         return
-    claims = " or ".join(f"`{claim}`" for claim in visit.trusted.claims)
     kind = f"v{version} tokens" if version else "tokens"
     report.say(f"issuer {clean(metadata.issuer)}")
-    report.say(f"{kind} carry exactly this `iss`, and {claims} names the application", 2)
+    names = " or ".join(f"`{claim}`" for claim in claims.usable(strategy, visit.trusted))
+    report.say(f"{kind} carry exactly this `iss`" + (f", and {names} names the application" if names else ""), 2)
     report.say(
         f"read from {metadata.document}" if metadata.document else "as configured; no discovery document is read",
         2,
@@ -153,7 +124,7 @@ def _key(key: VerificationKey) -> str:
 
 
 async def _tell_introspection(
-    report: _Report, strategy: Strategy, visits: Sequence[_Visit], clock: SystemClock, settings: Settings
+    report: Findings, strategy: Strategy, visits: Sequence[Visit], clock: SystemClock, settings: Settings
 ) -> None:
     options = parts.introspection_options(strategy)
     metadata = visits[0].issuer.metadata
@@ -189,75 +160,16 @@ async def _tell_introspection(
     _stops_opaque(report, "the introspection endpoint calls a made-up token active")
 
 
-def _stops_opaque(report: _Report, why: str) -> None:
+def _stops_opaque(report: Findings, why: str) -> None:
     # Also a client id and secret: what is minted for them is asked about in the same way.
     for method in (Method.BEARER, Method.CLIENT_CREDENTIALS):
         report.stops(method, why)
 
 
-# Client credentials
-
-
-def _tell_grant(report: _Report, strategy: Strategy, visits: Sequence[_Visit]) -> None:
-    method = Method.CLIENT_CREDENTIALS
-    if not strategy.allows(method):
-        return
-    order = [visits[index] for index in parts.grant_order(strategy, [visit.trusted for visit in visits])]
-    visit = next((visit for visit in order if not visit.issuer.absent), order[-1])
-    metadata = visit.issuer.metadata
-    if metadata is None:
-        report.stops(method, f"{visit.trusted.place.issuer} was not reached")
-        return
-    if metadata.token_endpoint is None:
-        report.say("NO TOKEN ENDPOINT: the discovery document names none; configure token_endpoint")
-        report.stops(method, "there is no token endpoint at which a client id and secret could be proved")
-        return
-    options = parts.grant_options(strategy, visit.trusted)
-    report.say(f"token endpoint {metadata.token_endpoint}, by {options.auth_method}")
-    sent = [f"{name}={value}" for name, value in _parameters(options.scopes, options.parameters).items()]
-    report.say(f"a client id and secret are tried there with {' '.join(['grant_type=' + _GRANT, *sent])}", 2)
-    if any(entra.is_graph(value) for value in options.parameters.values()):
-        _tell_graph(report, strategy)
-    supported = metadata.token_endpoint_auth_methods
-    if supported and options.auth_method not in supported:
-        report.say(
-            f"note: the issuer says that it supports {clean(', '.join(supported))}; "
-            "see token_endpoint_auth_method",
-            2,
-        )
-    elif supported:
-        report.say(f"it supports {clean(', '.join(supported))}", 2)
-    if metadata.grant_types and _GRANT not in metadata.grant_types:
-        report.say(
-            f"note: its metadata does not list the grant client_credentials, only "
-            f"{clean(', '.join(metadata.grant_types))}",
-            2,
-        )
-
-
-def _tell_graph(report: _Report, strategy: Strategy) -> None:
-    if strategy.trust_token_response:
-        report.say(
-            "what is minted is for Microsoft Graph, which alone can verify it: the answer of the token "
-            "endpoint over TLS is the proof (trust_token_response)",
-            2,
-        )
-        return
-    report.stops(
-        Method.CLIENT_CREDENTIALS,
-        "what is minted is for Microsoft Graph, which alone can verify it; ask for your own API in `scopes`, "
-        "or set trust_token_response: true",
-    )
-
-
-def _parameters(scopes: Sequence[str], parameters: Mapping[str, str]) -> dict[str, str]:
-    return {**parameters, **({"scope": " ".join(scopes)} if scopes else {})}
-
-
 # What follows for each method
 
 
-def _judge_keys(report: _Report, strategy: Strategy, visits: Sequence[_Visit]) -> None:
+def _judge_keys(report: Findings, strategy: Strategy, visits: Sequence[Visit]) -> None:
     everything = parts.introspects_everything(strategy)
     for visit in visits:
         if visit.issuer.absent and any(other.issuer.metadata for other in visits):
@@ -271,7 +183,7 @@ def _judge_keys(report: _Report, strategy: Strategy, visits: Sequence[_Visit]) -
         report.stops(Method.CLIENT_CREDENTIALS, why)
 
 
-def _unreadable(strategy: Strategy, visit: _Visit) -> str | None:
+def _unreadable(strategy: Strategy, visit: Visit) -> str | None:
     """Why no token of this issuer could be verified."""
     issuer, place = visit.issuer, visit.trusted.place
     if issuer.metadata is None:
@@ -290,7 +202,7 @@ def _unreadable(strategy: Strategy, visit: _Visit) -> str | None:
     return None
 
 
-def _tell_methods(report: _Report, strategy: Strategy) -> bool:
+def _tell_methods(report: Findings, strategy: Strategy) -> bool:
     """Says what is ready and what is not; whether all that is enabled is ready."""
     ready: list[Method] = []
     for method in (Method.CLIENT_CREDENTIALS, Method.BEARER):
@@ -301,7 +213,8 @@ def _tell_methods(report: _Report, strategy: Strategy) -> bool:
             report.say(f"{method.value}: NOT READY because {'; and '.join(obstacles)}")
             continue
         ready.append(method)
-        report.say(f"{method.value}: ready{_terms(strategy, method)}")
+        condition = f", {report.conditions[method]}" if method in report.conditions else ""
+        report.say(f"{method.value}: ready{_terms(strategy, method)}{condition}")
     if strategy.allows(Method.SESSION):
         opened = f"ready, opened by {' or '.join(ready)}"
         report.say(f"session: {opened if ready else 'NOT READY because no other method is, and one must open it'}")
