@@ -141,3 +141,28 @@ def test_no_repr_or_dump_shows_a_secret(tmp_path: Path) -> None:
     shown = [repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())]
     shown += [repr(settings.dcr), repr(strategy), strategy.model_dump_json(), repr(settings.warnings)]
     assert not any(secret in part for secret in ("CANARY", SEALING_KEY, "s" * 32) for part in shown)
+
+
+# The variable of Kong's reference handler
+
+
+@pytest.mark.parametrize("bridge", ["listen: {dcr: '127.0.0.1:0'}\n", "dcr: {registration_status: pending}\n"])
+def test_konnects_own_variable_is_read_where_no_other_keys_are_given(tmp_path: Path, bridge: str) -> None:
+    environ = {"KONG_API_TOKENS": f"{API_KEY},{OTHER_KEY}"}
+    settings = settings_of(tmp_path, PLAIN % "" + bridge, environ)
+    assert settings.dcr is not None
+    assert [key.get_secret_value() for key in settings.dcr.api_keys] == [API_KEY, OTHER_KEY]
+
+
+def test_it_adds_nothing_to_keys_that_are_given_and_opens_no_bridge(tmp_path: Path) -> None:
+    environ = {"KONG_API_TOKENS": OTHER_KEY}
+    settings = settings_of(tmp_path, PLAIN % "" + DCR, environ)
+    assert settings.dcr is not None
+    assert [key.get_secret_value() for key in settings.dcr.api_keys] == [API_KEY]
+    assert settings_of(tmp_path, PLAIN % "", environ).dcr is None
+
+
+def test_a_bad_key_in_it_is_told_with_its_name(tmp_path: Path) -> None:
+    error = refused(tmp_path, PLAIN % "" + "listen: {dcr: '127.0.0.1:0'}\n", {"KONG_API_TOKENS": "CANARY-short"})
+    assert {mistake.source for mistake in error.mistakes} == {"KONG_API_TOKENS"}
+    assert "CANARY" not in str(error)

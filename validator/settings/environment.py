@@ -10,6 +10,7 @@ from validator.settings.document import Document, Mapping, Sequence, UnreadableE
 from validator.settings.mistakes import Mistake, Path, dotted
 
 PREFIX = "VALIDATOR__"
+_KONNECT = "KONG_API_TOKENS"
 
 _MAX_LEVELS = 16
 _MAX_DIGITS = 7  # of an index; bounds what is converted
@@ -45,7 +46,22 @@ def overlay(document: Document, environ: AnyMapping[str, str]) -> list[Mistake]:
                 Mistake(name, None, dotted(path), f"{written[path]} as well", "one variable for a setting")
             )
         written[path] = name
+    _konnects_keys(document, environ)
     return mistakes
+
+
+def _konnects_keys(document: Document, environ: AnyMapping[str, str]) -> None:
+    """The variable that Kong's reference handler of the bridge reads its keys from, where the bridge is configured
+    and has none."""
+    keys, listen, dcr = environ.get(_KONNECT), document.data.get("listen"), document.data.get("dcr")
+    listens = isinstance(listen, Mapping) and listen.get("dcr") is not None
+    if not keys or not (listens or isinstance(dcr, Mapping)):
+        return
+    if dcr is None:
+        dcr = document.data["dcr"] = Mapping(document.data.line)
+    if isinstance(dcr, Mapping) and not any(dcr.get(name) is not None for name in ("api_keys", "api_keys_file")):
+        dcr["api_keys"] = keys
+        document.origins["dcr", "api_keys"] = _KONNECT
 
 
 def _write(document: Document, name: str, text: str) -> Path:
