@@ -199,10 +199,10 @@ def _check_audience(payload: Mapping[str, Any], audiences: frozenset[str]) -> No
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise Denied(Reason.TOKEN_MALFORMED, "aud is neither a string nor a list of strings")
     if audiences and audiences.isdisjoint(values):
-        found = ", ".join(values)[:150] or "nobody"
-        raise Denied(
-            Reason.AUDIENCE_MISMATCH, f"the token is for {found!r}, not for {', '.join(sorted(audiences))}"
+        found = (
+            f"the token is for {', '.join(values)[:150]!r}" if values else "it has no aud to say whom it is for"
         )
+        raise Denied(Reason.AUDIENCE_MISMATCH, f"{found}; it must be for {' or '.join(sorted(audiences))}")
 
 
 def _client_id(payload: Mapping[str, Any], expected: Expectations) -> str:
