@@ -14,6 +14,7 @@ from validator.caching import Caches, Moment, Reply, Tally
 from validator.core import reply, sessions
 from validator.core.extract import extract
 from validator.core.registry import authorize
+from validator.core.sealing import NONCE_BYTES
 from validator.core.sessions import KeyRing, SessionRules
 from validator.errors import AuthError, Denied, Unavailable
 from validator.model import (
@@ -36,8 +37,7 @@ _METHODS: Mapping[type, Method] = {
     SessionCookie: Method.SESSION,
 }
 _MAX_ROUTES = 10_000  # more than any gateway has services; beyond it routes are made anew for each request
-_NO_METHOD = "none"
-_ALLOWED = "allowed"
+_NO_METHOD, _ALLOWED = "none", "allowed"
 
 log = structlog.get_logger(__name__)
 
@@ -291,7 +291,7 @@ class Pipeline:
         session, fresh = self._session(strategy, proof, application, now)
         cookie = None
         if session is not None and fresh:
-            sealed = strategy.ring.seal(session, secrets.token_bytes(sessions.NONCE_BYTES))
+            sealed = strategy.ring.seal(session, secrets.token_bytes(NONCE_BYTES))
             cookie = reply.set_cookie(strategy.cookie_name, sealed)
         deadline = min(now + self._lifetimes.decision_ttl_s, proof.good_until)
         if session is not None:  # also with a fresh cookie: replayed for longer, it would arrive stale

@@ -8,9 +8,8 @@ from core_support import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from validator.core.sealing import KEY_BYTES, NONCE_BYTES
 from validator.core.sessions import (
-    KEY_BYTES,
-    NONCE_BYTES,
     KeyRing,
     SessionRules,
     begin,

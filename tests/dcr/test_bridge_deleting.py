@@ -10,6 +10,7 @@ from validator.core.registration import RegistrationRefused
 from validator.dcr.plan import BridgeRefused
 from validator.errors import Unavailable
 from validator.model import Application, Method, Proof, Revocation
+from validator.testing import ManualClock
 
 
 def covered(home: House, client_id: str) -> bool:
@@ -229,6 +230,34 @@ async def test_an_operators_block_meanwhile_is_not_ours_to_lift(home: House, reg
     with pytest.raises(RegistrationRefused):
         await call
     assert home.blocked(made.client_id)
+
+
+async def test_also_a_shorter_one(home: House, registrar: ScriptedRegistrar, clock: ManualClock) -> None:
+    made = await home.adopted()
+    gate = registrar.gates["delete"] = asyncio.Event()
+    registrar.fails["delete"] = refused()
+    call = asyncio.create_task(home.bridge.delete(made.client_id))
+    await until(lambda: registrar.calls[-1][0] == "delete")
+    clock.advance(1)
+    now = clock.now()
+    await home.store.revoke(Revocation("client_id", made.client_id, "plain", now, now + 60))
+    gate.set()
+    with pytest.raises(RegistrationRefused):
+        await call
+    assert home.blocked(made.client_id)
+
+
+async def test_a_client_that_may_be_deleted_stays_blocked_until_the_call_is_repeated(
+    home: House, registrar: ScriptedRegistrar
+) -> None:
+    made = await home.adopted()
+    registrar.lost["delete"] = down(sent=True)
+    with pytest.raises(Unavailable):
+        await home.bridge.delete(made.client_id)
+    assert home.blocked(made.client_id)
+    registrar.lost.clear()
+    await home.bridge.delete(made.client_id)
+    assert home.application(made.client_id) is None
 
 
 async def test_calls_for_one_client_do_not_pile_up(home: House, registrar: ScriptedRegistrar) -> None:

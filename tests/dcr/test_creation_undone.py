@@ -228,8 +228,9 @@ async def test_an_id_that_another_strategy_has_is_refused_and_deleted_again(
     assert home.application("twin") is not None
 
 
-async def test_a_revocation_under_every_strategy_outlives_a_new_client(home: House) -> None:
+async def test_an_id_blocked_under_every_strategy_is_too(home: House, registrar: ScriptedRegistrar) -> None:
     await home.store.revoke(Revocation("client_id", "client-1"))
-    made = await home.create()
-    assert made.client_id == "client-1"
+    with pytest.raises(BridgeRefused):
+        await home.create()
+    assert registrar.secrets == {}
     assert [r.strategy for r in home.memory.revocations()] == [None]

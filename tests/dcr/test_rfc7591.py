@@ -14,6 +14,7 @@ from validator.core.registration import (
     NewClient,
     RegisteredClient,
     RegistrationRefused,
+    at_home,
     registration_request,
 )
 from validator.dcr.registrar import Changes, UnusableClient
@@ -356,17 +357,24 @@ async def test_a_reply_sends_us_nowhere_else(uri: str) -> None:
     assert http.asked == [("POST", HOME)]
 
 
-async def test_nor_does_a_later_one() -> None:
+async def test_nor_does_a_later_one_whose_token_is_the_one_that_holds(idp: FakeIdp) -> None:
     async def endpoint() -> str:
         return HOME
 
     known = MADE | {"registration_client_uri": f"{HOME}/c"}
-    moved = MADE | {"registration_client_uri": "http://127.0.0.1:8101/v1/applications/victim"}
-    http = Canned(known, moved)
+    elsewhere = "http://127.0.0.1:8101/v1/applications/victim"
+    moved = MADE | {"registration_client_uri": elsewhere, "registration_access_token": "t2"}
+    changed = moved | {"client_secret": "s2"}
+    http = Canned(known, moved, changed)
     registrar = Rfc7591Registrar(http, endpoint=endpoint, initial_access_token=None)
     made = await registrar.create(MACHINE)
     kept = Kept()
-    with pytest.raises(RegistrationRefused, match="host"):
-        await registrar.rotate_secret("c", made.management, kept)
-    assert http.asked == [("POST", HOME), ("GET", f"{HOME}/c")]
-    assert kept.told == []
+    assert (await registrar.rotate_secret("c", made.management, kept)).client_secret == "s2"
+    assert http.asked == [("POST", HOME), ("GET", f"{HOME}/c"), ("PUT", f"{HOME}/c")]
+    assert [Management.unpacked(text) for text in kept.told] == [Management(f"{HOME}/c", "t2")]
+
+
+def test_a_port_that_goes_without_saying_may_be_said() -> None:
+    assert at_home("https://a.example:443/r/1", "https://a.example/r")
+    assert at_home("https://A.example/r/1", "https://a.example/r")
+    assert not at_home("https://a.example:80/r/1", "https://a.example/r")

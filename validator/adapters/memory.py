@@ -279,9 +279,9 @@ class MemoryRegistry:
         old = self._revocations.get(_key(new))
         if old is None or not _counts(old, self._clock.now()):
             return new
-        if new.kind == "sessions_of":
-            new = replace(new, created_at=max(new.created_at, old.created_at))
-            old = replace(old, created_at=new.created_at)
+        # The later saying too: what sessions_of counts from, and how a second word is told from a first.
+        new = replace(new, created_at=max(new.created_at, old.created_at))
+        old = replace(old, created_at=new.created_at)
         if old.expires_at is None or (new.expires_at is not None and new.expires_at <= old.expires_at):
             return old
         return new

@@ -74,7 +74,8 @@ class SqliteClients(SqliteRegistry):
             raise Conflict(f"the id {application.id!r} is taken")
         self._memory.check_free(application)
         place = (application.strategy, canonical_client_id(application.client_id))
-        if self._memory.revocation(Revocation("client_id", place[1], place[0])) is not None:
+        blocks = [Revocation("client_id", place[1], strategy) for strategy in (None, place[0])]
+        if any(self._memory.revocation(block) is not None for block in blocks):
             # Tokens of the one that had it may live, and an operator's word stands.
             raise Conflict(f"the client id {application.client_id!r} is blocked: it was deleted here, or revoked")
         row = (*place, application.client_id, application.id, sealed)

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from validator.core.jws import read_json_object
 from validator.model import Endpoint, HttpReply, HttpRequest
 
+SECRET_NOT_ROTATED = "secret_not_rotated"  # noqa: S105 - an error's code
 _OK, _CREATED, _NO_CONTENT = 200, 201, 204
 _GONE = frozenset({401, 404, 410})  # RFC 7592 section 2.3 names 401 for a client that does not exist any more
 # RFC 7592 section 2.2: an update must not name these.
@@ -112,9 +113,13 @@ def at_home(uri: str, home: str) -> bool:
     brings, anywhere else."""
     try:
         ours, theirs = urlsplit(home), urlsplit(uri)
-        return (ours.scheme.lower(), ours.netloc.lower()) == (theirs.scheme.lower(), theirs.netloc.lower())
+        return "@" not in theirs.netloc and _origin(ours) == _origin(theirs)
     except ValueError:
         return False
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def registration_request(url: str, client: NewClient, initial_access_token: str | None) -> HttpRequest:

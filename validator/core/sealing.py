@@ -1,4 +1,4 @@
-"""Sealing, opening what is kept on a disk for ourselves alone.
+"""Sealing and opening what only we may read: session cookies, and what is kept on a disk.
 
 Law of this file: everything that decides whether a sealed text is ours, and for what it was sealed, lives here. A
 text is ``base64url(version | key id | nonce | AES-256-GCM(content))``, bound to what it belongs to, so that it

@@ -8,11 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from validator.core.sealing import KEY_BYTES, NONCE_BYTES, Sealer, SealError
+from validator.core.sealing import Sealer, SealError
 from validator.errors import Denied
 from validator.model import Reason, Session
-
-__all__ = ["KEY_BYTES", "NONCE_BYTES", "KeyRing", "SessionRules"]
 
 # A cookie is sealed anew once a tenth of the idle time has passed since it was sealed last: often enough that
 # a session in use does not end, seldom enough that the cached answer of a cookie stays its answer.

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from validator.core.registration import RegistrationRefused
+from validator.core.registration import SECRET_NOT_ROTATED, RegistrationRefused
 from validator.core.registry import canonical_client_id
 from validator.dcr.creation import Creation
 from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Credentials, Event, NewApplication, Plan
@@ -152,8 +152,9 @@ class Bridge:
         self._purge(record.strategy, record.client_id)
         try:
             there = await registrar.delete(record.client_id, management)
-        except (RegistrationRefused, Unavailable):
-            if blocked_before is None:
+        except (RegistrationRefused, Unavailable) as error:
+            # Where it may be deleted all the same, the block stays: the repeated call completes it.
+            if blocked_before is None and not (isinstance(error, Unavailable) and error.sent):
                 await self._lift(block)
             raise
         finally:
@@ -165,8 +166,8 @@ class Bridge:
                 client_id=record.client_id,
                 advice="nothing, unless it still exists there under another registration access token",
             )
-        await self._store.forget(block)
         await self._end_sessions(record)
+        await self._store.forget(block)
         self._records.gone(record)
         log.info("dcr_deleted", strategy=record.strategy, client_id=record.client_id)
 
@@ -193,8 +194,9 @@ class Bridge:
         management = await self._records.saved_management(record, plan.sealer)
         try:
             client = await registrar.rotate_secret(record.client_id, management, self._keep(record, plan))
-        except Unavailable:
-            await self._end_sessions(record)  # the former secret may have ended all the same
+        except (Unavailable, RegistrationRefused) as error:
+            if not isinstance(error, RegistrationRefused) or error.error != SECRET_NOT_ROTATED:
+                await self._end_sessions(record)  # the former secret may have ended all the same
             raise
         finally:
             self._purge(record.strategy, record.client_id)
@@ -229,7 +231,7 @@ class Bridge:
             case "update_application":
                 await self._update(record, application, event, plan)
             case "add_registration":
-                plan.of(record.strategy)
+                plan.of(record.strategy)  # refuses what the configuration does not serve any more
                 await self._add(application, plan.service(version), plan.status)
             case "remove_registration":
                 # Also the name that it had before it was mapped.
@@ -265,6 +267,7 @@ class Bridge:
         if application.name != event.application_name:
             await self._store.adopt(application.id, application.id, event.application_name)
         if not same_secret:
+            await self._end_sessions(record)
             raise BridgeRefused(
                 400,
                 "secret_replaced",

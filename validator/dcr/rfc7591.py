@@ -47,8 +47,9 @@ class Rfc7591Registrar:
         self._initial_access_token = initial_access_token
 
     async def create(self, client: NewClient) -> RegisteredClient:
+        endpoint = await self._endpoint()
         try:
-            document = await self._register(client)
+            document = await self._register(client, endpoint)
         except registration.UnreadableReply as unreadable:
             raise UnusableClient(None, unreadable.description) from None
         except RegistrationRefused as refused:
@@ -60,10 +61,10 @@ class Rfc7591Registrar:
         try:
             made = registration.read_client(document, None)
             uri = Management.unpacked(made.management).uri
-            if not registration.at_home(uri, await self._endpoint()):
+            if not registration.at_home(uri, endpoint):
                 raise RegistrationRefused("invalid_registration_reply", _ELSEWHERE)  # noqa: TRY301 - as any other
         except RegistrationRefused as refused:
-            await self._discard(document, refused)
+            await self._discard(document, refused, endpoint)
             raise
         return made
 
@@ -90,7 +91,7 @@ class Rfc7591Registrar:
             known, answered = await self._put(known, {**document, "client_id": client_id}, keep)
             rotated = registration.read_client(answered, known)
         if rotated.client_secret == before:
-            raise RegistrationRefused("secret_not_rotated", _CANNOT_ROTATE)
+            raise RegistrationRefused(registration.SECRET_NOT_ROTATED, _CANNOT_ROTATE)
         return rotated
 
     async def delete(self, client_id: str, management: str) -> bool:
@@ -98,8 +99,8 @@ class Rfc7591Registrar:
         reply = await self._http.send(registration.delete_request(Management.unpacked(management)))
         return registration.read_deletion(reply)
 
-    async def _register(self, client: NewClient) -> dict[str, Any]:
-        request = registration.registration_request(await self._endpoint(), client, self._initial_access_token)
+    async def _register(self, client: NewClient, endpoint: str) -> dict[str, Any]:
+        request = registration.registration_request(endpoint, client, self._initial_access_token)
         return await self._ask(request, "register a client")
 
     async def _ask(self, request: HttpRequest, what: str) -> dict[str, Any]:
@@ -117,10 +118,10 @@ class Rfc7591Registrar:
         answered = await self._ask(registration.update_request(known, document), "change the client")
         return await _renewed(known, answered, keep), answered
 
-    async def _discard(self, document: dict[str, Any], refused: RegistrationRefused) -> None:
+    async def _discard(self, document: dict[str, Any], refused: RegistrationRefused, endpoint: str) -> None:
         management = registration.management_of(document)
         client_id = registration.client_id_of(document)
-        if management is None or not registration.at_home(management.uri, await self._endpoint()):
+        if management is None or not registration.at_home(management.uri, endpoint):
             raise UnusableClient(client_id, refused.description) from None
         try:
             registration.read_deletion(await self._http.send(registration.delete_request(management)))
@@ -131,8 +132,9 @@ class Rfc7591Registrar:
 async def _renewed(known: Management, document: dict[str, Any], keep: Keep) -> Management:
     """How the client is managed after this reply, kept if it is another way than before."""
     management = registration.management_of(document, known) or known
-    if not registration.at_home(management.uri, known.uri):
-        raise RegistrationRefused("invalid_registration_reply", _ELSEWHERE)
+    if not registration.at_home(management.uri, known.uri):  # not followed, but its token is the one that holds
+        log.warning("dcr_managed_elsewhere", detail=_ELSEWHERE)
+        management = Management(known.uri, management.token)
     if management != known:
         await keep(management.packed())
     return management

@@ -19,7 +19,8 @@ from validator.adapters.sqlite_clients import SqliteClients
 from validator.authn.basic import BasicAuthenticator
 from validator.authn.throttle import Throttle
 from validator.caching import Caches
-from validator.core.sessions import KEY_BYTES, KeyRing
+from validator.core.sealing import KEY_BYTES
+from validator.core.sessions import KeyRing
 from validator.core.telling import Tell, nobody
 from validator.dcr.bridge import Bridge
 from validator.model import ClientCredentials, Method, Proof
