@@ -12,7 +12,7 @@ from plane_support import until
 from structlog.testing import capture_logs
 
 from validator.core.registration import RegistrationRefused
-from validator.dcr.plan import BridgeRefused
+from validator.dcr.plan import BridgeRefused, Busy
 from validator.errors import Unavailable
 from validator.model import Reason
 from validator.ports import Conflict, NotFound
@@ -277,6 +277,12 @@ class TestErrorsOfTheBridge:
         assert "(idp.test timed out). Try again in 7 s" in refused["error_description"]
         assert bridge.headers["Retry-After"] == "7"
         assert [(line["event"], line["outcome"]) for line in lines] == [("dcr_call", "temporarily_unavailable")]
+
+    async def test_a_bridge_that_is_busy_blames_no_store(self, bridge, method, path, body):
+        bridge.stub.error = Busy("the sidecar is stopping")
+        status, refused = await bridge.ask(method, path, body)
+        assert status == 503
+        assert refused["error_description"].startswith("The sidecar cannot answer now (the sidecar is stopping)")
 
     @pytest.mark.parametrize(("error", "status"), [(NotFound("gone"), 404), (Conflict("taken"), 409)])
     async def test_refused_by_the_registry(self, bridge, method, path, body, error, status):

@@ -16,11 +16,11 @@ import structlog
 from validator.core.registration import SECRET_NOT_ROTATED, RegistrationRefused
 from validator.core.registry import canonical_client_id
 from validator.dcr.creation import Creation
-from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Credentials, Event, NewApplication, Plan
+from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Busy, Credentials, Event, NewApplication, Plan
 from validator.dcr.records import Records
 from validator.dcr.registrar import Changes, Keep
 from validator.errors import Unavailable
-from validator.model import Application, ClientCredentials, Reason, RegistrationStatus, Revocation
+from validator.model import Application, ClientCredentials, RegistrationStatus, Revocation
 from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound, RegistryError
 
 # A token of a deleted client may live on, but not for so long.
@@ -96,13 +96,13 @@ class Bridge:
     async def _in_turn(self, client_id: str, call: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         client = canonical_client_id(client_id)
         if self._waiting[client] >= _MAX_WAITING:
-            raise Unavailable(Reason.STORE_UNAVAILABLE, "too many calls for this client wait for their turn")
+            raise Busy("too many calls for this client wait for their turn")
 
         async def turn() -> _T:
             lock = self._turns.setdefault(client, asyncio.Lock())
             async with lock:
                 if self._closing:
-                    raise Unavailable(Reason.STORE_UNAVAILABLE, "the sidecar is stopping")
+                    raise Busy("the sidecar is stopping")
                 self._creation.named(client_id)
                 try:
                     return await call()

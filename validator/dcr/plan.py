@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass, field
 from validator.core.registration import NewClient
 from validator.core.sealing import Sealer
 from validator.dcr.registrar import ClientRegistrar
-from validator.model import RegistrationStatus
+from validator.errors import Unavailable
+from validator.model import Reason, RegistrationStatus
 
 EVENT_TYPES = ("update_application", "add_registration", "remove_registration")
 
@@ -37,6 +38,13 @@ class BridgeRefused(Exception):
         self.status = status
         self.error = error
         self.description = description
+
+
+class Busy(Unavailable):
+    """The bridge itself does not take the call now; nothing was begun."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.STORE_UNAVAILABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)

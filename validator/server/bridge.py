@@ -18,7 +18,7 @@ from validator.adapters.clock import SystemClock
 from validator.core.registration import RegistrationRefused
 from validator.core.registry import canonical_client_id
 from validator.dcr.bridge import Bridge
-from validator.dcr.plan import BridgeRefused
+from validator.dcr.plan import BridgeRefused, Busy
 from validator.errors import Unavailable
 from validator.model import Reason
 from validator.ports import Clock, NotFound, RegistryError
@@ -190,7 +190,8 @@ def _refused(request: web.Request, error: Exception) -> web.Response:
 
 
 def _unavailable(error: Unavailable, wait_s: int) -> str:
-    what = _AWAY.get(error.reason, "The sidecar cannot answer now")
+    ours = "The sidecar cannot answer now"
+    what = ours if isinstance(error, Busy) else _AWAY.get(error.reason, ours)
     why = f" ({error.detail})" if error.detail else ""
     return f"{what}{why}. Try again in {wait_s} s: the same call again completes what was begun, or begins anew."
 
