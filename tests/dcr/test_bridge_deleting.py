@@ -260,6 +260,20 @@ async def test_a_client_that_may_be_deleted_stays_blocked_until_the_call_is_repe
     assert home.application(made.client_id) is None
 
 
+async def test_and_no_longer_than_until_the_provider_refuses_the_repeated_call(
+    home: House, registrar: ScriptedRegistrar, clock: ManualClock
+) -> None:
+    made = await home.adopted()
+    registrar.fails["delete"] = down(sent=True)
+    with pytest.raises(Unavailable):
+        await home.bridge.delete(made.client_id)
+    clock.advance(30)
+    registrar.fails["delete"] = refused()
+    with pytest.raises(RegistrationRefused):
+        await home.bridge.delete(made.client_id)
+    assert not home.blocked(made.client_id)
+
+
 async def test_calls_for_one_client_do_not_pile_up(home: House, registrar: ScriptedRegistrar) -> None:
     made = await home.adopted()
     gate = registrar.gates["rotate_secret"] = asyncio.Event()

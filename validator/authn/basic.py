@@ -174,9 +174,8 @@ class BasicAuthenticator:
             except Unavailable:
                 if not guess:
                     self._proven[digest] = True
-                attempt.failed = (
-                    answered and not registered
-                )  # whoever invents client ids is not to provoke errors for free
+                # Whoever invents client ids is not to provoke errors for free.
+                attempt.failed = answered and not registered
                 raise
             except Denied as denied:
                 attempt.failed = denied.reason in (Reason.CREDENTIALS_REJECTED, Reason.SCOPE_MISSING)

@@ -154,7 +154,8 @@ class Bridge:
             there = await registrar.delete(record.client_id, management)
         except (RegistrationRefused, Unavailable) as error:
             # Where it may be deleted all the same, the block stays: the repeated call completes it.
-            if blocked_before is None and not (isinstance(error, Unavailable) and error.sent):
+            ours = blocked_before is None or _is_ours(blocked_before)
+            if ours and not (isinstance(error, Unavailable) and error.sent):
                 await self._lift(block)
             raise
         finally:
@@ -300,3 +301,8 @@ class Bridge:
             return self._records.keep(record, management, plan.sealer)
 
         return keep
+
+
+def _is_ours(block: Revocation) -> bool:
+    """Whether a block is one that a deletion left, and no operator's: those end when somebody chose."""
+    return block.expires_at == block.created_at + _BLOCK_S

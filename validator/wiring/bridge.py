@@ -5,7 +5,7 @@ survives a reload, what it goes by is built anew.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -119,14 +119,14 @@ def _default(settings: Settings) -> str | None:
 
 
 def _registrar(strategy: Strategy, provider: Provider) -> ClientRegistrar:
-    registration = strategy.registration or ClientRegistration()
-    token = registration.initial_access_token
+    token = strategy.registration.initial_access_token if strategy.registration is not None else None
     secret = token.get_secret_value() if token is not None else None
     http = provider.registration_http
     adapter, endpoint = registered_by(strategy)
     if adapter == "okta":
-        return OktaRegistrar(http, clients=endpoint or "", api_token=secret or "")
-    return Rfc7591Registrar(http, endpoint=_endpoint(registration, provider), initial_access_token=secret)
+        assert endpoint is not None  # noqa: S101 - follows from the issuer
+        return OktaRegistrar(http, clients=endpoint, api_token=secret or "")
+    return Rfc7591Registrar(http, endpoint=partial(_found, endpoint, provider), initial_access_token=secret)
 
 
 def registered_by(strategy: Strategy) -> tuple[AdapterName, str | None]:
@@ -140,10 +140,6 @@ def registered_by(strategy: Strategy) -> tuple[AdapterName, str | None]:
 def _okta_clients(issuer: str) -> str:
     parts_ = urlsplit(issuer)
     return f"{parts_.scheme}://{parts_.netloc}/oauth2/v1/clients"
-
-
-def _endpoint(registration: ClientRegistration, provider: Provider) -> Callable[[], Awaitable[str]]:
-    return partial(_found, registration.endpoint, provider)
 
 
 async def _found(configured: str | None, provider: Provider) -> str:
