@@ -307,3 +307,10 @@ def test_settings_in_code_are_not_held_to_defaults_that_nobody_wrote() -> None:
     assert [warning.where for warning in settings.warnings] == ["session", "store"]
     with pytest.raises(ValueError, match="Entra alone"):
         Settings.model_validate({"strategies": {"okta": OKTA | {"token_endpoint_version": "v2"}}})
+
+
+@pytest.mark.parametrize("demand", ["required_scopes", "required_claims"])
+def test_what_cannot_be_looked_for_in_a_graph_token_refuses_every_pair(tmp_path: Path, demand: str) -> None:
+    value: object = ["Orders.Read"] if demand == "required_scopes" else {"tenant": "acme"}
+    strategy = without(AZURE, "audience", scopes=GRAPH, **{demand: value})
+    assert any(f"{demand} cannot be looked for in it" in warning for warning in told(tmp_path, strategy)[1])

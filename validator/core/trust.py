@@ -36,6 +36,13 @@ def is_entra(idp: str) -> bool:
     return idp in _ENTRA
 
 
+def is_custom_okta_server(path: str) -> bool:
+    """Whether the path of an issuer of Okta names a custom authorization server; else it is the org's own, whose
+    tokens are opaque to all but Okta."""
+    before, slash, identifier = path.rstrip("/").partition("/oauth2/")
+    return not before and bool(slash) and bool(identifier) and "/" not in identifier
+
+
 def trusted_places(
     idp: str,
     place: IssuerPlace,

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from validator.adapters.clock import SystemClock
 from validator.adapters.idp import IdpClient
@@ -197,7 +198,7 @@ def _unreadable(strategy: Strategy, visit: Visit) -> str | None:
             f"{', '.join(strategy.algorithms)}"
         )
     name = clean(issuer.metadata.issuer)
-    if strategy.idp == "okta" and "/oauth2/" not in name:
+    if strategy.idp == "okta" and not trust.is_custom_okta_server(urlsplit(name).path):
         return f"{name} is Okta's org authorization server: {strategy.provider.opaque_because}"
     return None
 

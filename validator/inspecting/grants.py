@@ -57,8 +57,7 @@ def tell(report: Findings, strategy: Strategy, visits: Sequence[Visit]) -> None:
 
 def _tell_graph(report: Findings, strategy: Strategy) -> None:
     minted = "what is minted is for Microsoft Graph"
-    demanded = {"required_scopes": strategy.required_scopes, "required_claims": strategy.configured_claims}
-    unseen = [name for name, wanted in demanded.items() if wanted]
+    unseen = strategy.unseen_by_graph
     if unseen:
         report.stops(
             Method.CLIENT_CREDENTIALS,

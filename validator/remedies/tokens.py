@@ -212,8 +212,7 @@ def graph(situation: Situation) -> list[str]:
 
 
 def _graph_as_proof(strategy: Strategy) -> str:
-    demanded = {"required_scopes": strategy.required_scopes, "required_claims": strategy.configured_claims}
-    unseen = " and ".join(name for name, wanted in demanded.items() if wanted)
+    unseen = " and ".join(strategy.unseen_by_graph)
     proof = "let the token endpoint's answer be the proof of a client id and secret: trust_token_response: true"
     if not unseen:
         return f"or {proof}"

@@ -242,8 +242,9 @@ def _entra_resources(path: Path, strategy: Document, methods: tuple[str, ...]) -
     if _gets_graph_alone(strategy):
         untrusted = strategy.get("trust_token_response") is False
         refused = "trust_token_response: false" if untrusted else ""
-        if not refused and strategy.get("required_scopes"):
-            refused = "required_scopes cannot be looked for in it"
+        unseen = [name for name in ("required_scopes", "required_claims") if strategy.get(name)]
+        if not refused and unseen:
+            refused = f"{' and '.join(unseen)} cannot be looked for in it"
         yield Caution(at, _graph_text(refused))
 
 
@@ -284,7 +285,7 @@ def _okta(path: Path, strategy: Document, *, by_secret: bool) -> Iterator[Findin
 def _okta_issuer(path: Path, strategy: Document) -> Iterator[Finding]:
     at: Path = (*path, "issuer")
     found = _host_and_path(strategy.get("issuer"))
-    if found is None or _is_custom_server(found[1]):
+    if found is None or trust.is_custom_okta_server(found[1]):
         return
     why = (
         "Okta has the tokens of its org authorization server treated as opaque, and does not offer it for API "
@@ -304,11 +305,6 @@ def _okta_issuer(path: Path, strategy: Document) -> Iterator[Finding]:
         yield Problem(where, shown(where, asked or "opaque"), f"all: {why}", "tokens: all")
     else:
         yield Problem(at, shown(at, strategy["issuer"]), f"{form} ({why}; or configure introspection)", _OKTA_URL)
-
-
-def _is_custom_server(path: str) -> bool:
-    before, slash, identifier = path.partition("/oauth2/")
-    return not before and bool(slash) and bool(identifier) and "/" not in identifier
 
 
 # Auth0

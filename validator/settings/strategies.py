@@ -238,6 +238,12 @@ class Strategy(Section):
         return self.required_claims if "required_claims" in self.model_fields_set else {}
 
     @property
+    def unseen_by_graph(self) -> tuple[str, ...]:
+        """The settings that demand what cannot be looked for in a token for Microsoft Graph."""
+        demands = {"required_scopes": self.required_scopes, "required_claims": self.configured_claims}
+        return tuple(name for name, demanded in demands.items() if demanded)
+
+    @property
     def introspects(self) -> bool:
         """Whether opaque tokens are asked about."""
         return self.introspection is not None or self.introspection_endpoint is not None
