@@ -1,0 +1,110 @@
+"""Load, by programs that people trust: wrk for closed loops, oha for open ones.
+
+Law of this file: it runs them on the load core and reads what they counted; a broken connection or an answer of
+another kind than the one that is right is never a number.
+"""
+
+import asyncio
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.stage import Stage
+
+WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
+GATEWAY_CONNECTIONS = 32  # a gateway's keep-alive pool
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one run came to. Latencies in microseconds, as the generator saw them."""
+
+    requests: int
+    duration_s: float
+    refused: int  # answers from 400 up
+    broken: int  # connections refused, reset or timed out
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    max_us: float
+
+
+async def closed_loop(
+    stage: Stage, port: int, path: str, headers: Path, seconds: float, *, connections: int = GATEWAY_CONNECTIONS
+) -> Counted:
+    """wrk: every connection sends its next request when it has its answer.
+
+    Args:
+        headers: a file with one request's header a line, such as ``Authorization: Bearer ...``; sent in turn.
+
+    Raises:
+        SystemExit: wrk failed.
+    """
+    options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(WRK_SCRIPT)]
+    output = await _run(
+        stage, seconds, "wrk", *options, f"http://127.0.0.1:{port}{path}", "--", str(headers)
+    )
+    return Counted(**json.loads(output.strip().splitlines()[-1]))
+
+
+async def open_loop(
+    stage: Stage,
+    port: int,
+    path: str,
+    header: str,
+    rate: float,
+    seconds: float,
+    *,
+    connections: int = GATEWAY_CONNECTIONS,
+) -> tuple[Counted, dict[str, int]]:
+    """oha at a fixed rate, each latency counted from the moment at which the request was due, so that a stall
+    is felt by every request it delayed (no coordinated omission). Also the statuses and how often each came.
+
+    Raises:
+        SystemExit: oha failed.
+    """
+    options = ["--no-tui", "--latency-correction", "--output-format", "json", "--worker-threads", "1", "-w"]
+    output = await _run(
+        stage,
+        seconds,
+        *(oha() or "oha", *options, "-q", f"{rate:.0f}", "-c", str(connections), "-z", f"{seconds:g}s"),
+        *("-H", header, f"http://127.0.0.1:{port}{path}"),
+    )
+    said = json.loads(output)
+    statuses: dict[str, int] = said["statusCodeDistribution"]
+    broken = sum(said["errorDistribution"].values())
+    percentiles = said["latencyPercentiles"]
+    return Counted(
+        requests=sum(statuses.values()),
+        duration_s=said["summary"]["total"],
+        refused=sum(count for status, count in statuses.items() if int(status) >= 400),
+        broken=broken,
+        p50_us=percentiles["p50"] * 1e6,
+        p99_us=percentiles["p99"] * 1e6,
+        p999_us=percentiles["p99.9"] * 1e6,
+        max_us=said["summary"]["slowest"] * 1e6,
+    ), statuses
+
+
+def oha() -> str | None:
+    """The open-loop generator, if this machine has it; ``scripts/bench`` builds it where there is a cargo."""
+    own = Path(__file__).parents[1] / ".cache/bench/bin/oha"
+    return str(own) if own.exists() else shutil.which("oha")
+
+
+async def _run(stage: Stage, seconds: float, *command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *("taskset", "--cpu-list", str(stage.load_core)),
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, complaint = await asyncio.wait_for(process.communicate(), seconds + 60)
+    except BaseException:
+        process.kill()
+        raise
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed: {complaint.decode(errors='replace')[-1000:]}")
+    return output.decode()

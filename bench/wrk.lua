@@ -1,0 +1,28 @@
+-- wrk's side of the benchmark: sends the given headers in turn and prints what came of it as one line of JSON.
+-- wrk ... -s wrk.lua URL -- FILE_WITH_ONE_HEADER_A_LINE
+-- luacheck: globals wrk init request done
+
+local requests = {}
+local next_one = 0
+
+function init(args)
+  for line in io.lines(args[1]) do
+    local name, value = line:match("^([^:]+): (.*)$")
+    requests[#requests + 1] = wrk.format("GET", nil, { [name] = value })
+  end
+end
+
+function request()
+  next_one = next_one % #requests + 1
+  return requests[next_one]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "duration_s": %.6f, "refused": %d, "broken": %d, '
+      .. '"p50_us": %d, "p99_us": %d, "p999_us": %d, "max_us": %d}\n',
+    summary.requests, summary.duration / 1e6, errors.status,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50), latency:percentile(99), latency:percentile(99.9), latency.max))
+end
