@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.caching import Caches, Generations, ShardedEpoch
-from validator.model import Method, Proof
+from validator.caching import Caches, Generations, Replies, Reply, ShardedEpoch, Tally
+from validator.caching.proofs import packed, unpacked
+from validator.core.reply import Rendered
+from validator.model import Method, Proof, Session
 
 SECRET = b"0123456789abcdef"
 
@@ -101,8 +103,11 @@ def test_what_was_dropped_is_freed_by_the_time_the_next_is_dropped() -> None:
         if number % 50 == 40:  # 40 entries into a generation, what was dropped at its start is gone
             assert Value.alive <= 100
     assert most <= 150
+    held = Value.alive
     table.clear()
-    assert Value.alive == 0
+    for number in range(held // 4 + 1):  # a million at once would be a pause
+        table.put(key(number % 4), Value())
+    assert Value.alive <= 4
 
 
 Step = tuple[str, int, int]
@@ -159,15 +164,15 @@ def test_a_touched_client_is_doubtful_and_others_are_not(epoch: ShardedEpoch) ->
     before = epoch.value
     epoch.touch_client("plain", "orders")
     assert epoch.value != before
-    assert not epoch.unmoved_since(before, (mine,))
-    assert not epoch.unmoved_since(before, (other, mine))
-    assert epoch.unmoved_since(before, (other,))
-    assert epoch.unmoved_since(epoch.value, (mine,)), "judged after the change"
+    assert not epoch.unmoved_since(before, epoch.packed([mine]))
+    assert not epoch.unmoved_since(before, epoch.packed([other, mine]))
+    assert epoch.unmoved_since(before, epoch.packed([other]))
+    assert epoch.unmoved_since(epoch.value, epoch.packed([mine])), "judged after the change"
 
 
 def test_the_case_of_a_guid_does_not_matter(epoch: ShardedEpoch) -> None:
     guid = "3f0c1c9e-aaaa-4000-8000-00000000000b"
-    shards = (epoch.client_shard("plain", guid),)
+    shards = epoch.packed([epoch.client_shard("plain", guid)])
     epoch.touch_client("plain", guid.upper())
     assert not epoch.unmoved_since(0, shards)
 
@@ -175,14 +180,16 @@ def test_the_case_of_a_guid_does_not_matter(epoch: ShardedEpoch) -> None:
 def test_a_touched_id_is_doubtful_and_clients_are_not(epoch: ShardedEpoch) -> None:
     """Ids and clients lie apart, so that a revoked token never makes a client's other answers doubtful."""
     epoch.touch_id("jti-1")
-    assert not epoch.unmoved_since(0, (epoch.id_shard("jti-1"),))
+    assert not epoch.unmoved_since(0, epoch.packed([epoch.id_shard("jti-1")]))
     clients = {epoch.client_shard("plain", f"c{number}") for number in range(500)}
     assert max(clients) < 4096
-    assert epoch.unmoved_since(0, tuple(range(4096)))
+    assert all(epoch.unmoved_since(0, epoch.packed([shard])) for shard in range(4096))
 
 
-@pytest.mark.parametrize("shards", [(), (ShardedEpoch.id_shard("jti"),)], ids=["of nothing", "of one id"])
-def test_touching_all_makes_everything_doubtful(epoch: ShardedEpoch, shards: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "shards", [0, ShardedEpoch.packed([ShardedEpoch.id_shard("jti")])], ids=["of nothing", "of one id"]
+)
+def test_touching_all_makes_everything_doubtful(epoch: ShardedEpoch, shards: int) -> None:
     before = epoch.value
     epoch.touch_all()
     assert not epoch.unmoved_since(before, shards)
@@ -196,7 +203,7 @@ NAMES = st.integers(0, 4)
 def test_no_touch_is_ever_missed(touches: list[tuple[str, int]], name: int) -> None:
     """Of any sequence of changes, each that concerns an answer is seen, from wherever the answer stands."""
     epoch = ShardedEpoch()
-    mine = (epoch.client_shard("plain", str(name)), epoch.id_shard(str(name)))
+    mine = epoch.packed([epoch.client_shard("plain", str(name)), epoch.id_shard(str(name))])
     seen_at = [epoch.value]
     for kind, number in touches:
         if kind == "all":
@@ -212,6 +219,128 @@ def test_no_touch_is_ever_missed(touches: list[tuple[str, int]], name: int) -> N
             assert not epoch.unmoved_since(value, mine)
         elif not later:
             assert epoch.unmoved_since(value, mine)
+
+
+def test_shards_are_packed_without_running_together(epoch: ShardedEpoch) -> None:
+    first, last = 0, 8191
+    for shards in ([first], [last], [first, last], [last, first, first, last]):
+        epoch.touch_all()
+        packed = epoch.packed(shards)
+        assert packed < 2**64
+        assert epoch.unmoved_since(epoch.value, packed)
+    with pytest.raises(ValueError, match="more than 4"):
+        epoch.packed([1, 2, 3, 4, 5])
+
+
+# Replies
+
+
+def reply_until(deadline: float, head: bytes = b"head ") -> Reply:
+    return Reply(Rendered(head, b"rest"), Tally(), deadline)
+
+
+class Replayed:
+    """The epoch, a small table, and what was put into it."""
+
+    def __init__(self, bound: int = 100) -> None:
+        self.epoch = ShardedEpoch()
+        self.table = Replies(bound, self.epoch)
+
+    def put(self, name: bytes, head: bytes = b"head ", *, until: float = 60, shards: int = 0) -> Tally:
+        reply = reply_until(until, head)
+        self.table.put(name, reply, epoch=self.epoch.value, shards=shards, proof_key=b"proof")
+        return reply.tally
+
+
+def test_an_answer_is_given_again_with_the_time_it_has_left_and_counted() -> None:
+    kitchen = Replayed()
+    tally = kitchen.put(b"key")
+    assert kitchen.table.replay(b"key", 0) == b"head private, max-age=60rest"
+    assert kitchen.table.replay(b"key", 58.5) == b"head private, max-age=1rest"
+    assert kitchen.table.replay(b"key", 59.5) == b"head no-storerest"
+    assert kitchen.table.replay(b"key", 60) is None
+    assert kitchen.table.replay(b"another", 0) is None
+    assert (tally.judged, tally.replayed) == (0, 3)
+
+
+def test_the_same_answer_in_parts_is_the_same_answer() -> None:
+    kitchen = Replayed()
+    kitchen.put(b"key")
+    known = kitchen.table.known(b"key", 10)
+    assert known is not None
+    assert known.rendered.wire(known.deadline - 10) == kitchen.table.replay(b"key", 10)
+    assert kitchen.table.known(b"key", 60) is None
+
+
+def test_a_doubtful_answer_is_not_given_until_it_is_confirmed() -> None:
+    kitchen = Replayed()
+    kitchen.put(b"its", shards=ShardedEpoch.packed([7]))
+    kitchen.put(b"another's", shards=ShardedEpoch.packed([8]))
+    kitchen.epoch.touch_id(next(f"t{n}" for n in range(99_999) if ShardedEpoch.id_shard(f"t{n}") == 4096 + 7))
+    assert kitchen.table.replay(b"its", 0) is not None, "an id's shard is not a client's"
+    kitchen.epoch.touch_client(
+        "s", next(f"c{n}" for n in range(99_999) if ShardedEpoch.client_shard("s", f"c{n}") == 7)
+    )
+    assert kitchen.table.replay(b"its", 0) is None
+    assert kitchen.table.replay(b"another's", 0) is not None
+    assert kitchen.table.in_doubt(b"its", 0) == (b"proof", b"head ")
+    assert kitchen.table.in_doubt(b"its", 60) is None, "it has ended"
+    kitchen.table.confirm(b"its", kitchen.epoch.value)
+    assert kitchen.table.replay(b"its", 0) is not None
+
+
+def test_an_answer_without_a_proof_is_never_merely_confirmed() -> None:
+    kitchen = Replayed()
+    kitchen.table.put(b"key", reply_until(60), epoch=0, shards=0)
+    assert kitchen.table.in_doubt(b"key", 0) is None
+
+
+@given(bound=st.integers(1, 12), steps=STEPS)
+@settings(max_examples=300, deadline=None)
+def test_replies_are_a_dictionary_that_may_forget(bound: int, steps: list[Step]) -> None:
+    """As for ``Generations``: in columns nothing may slip into another row."""
+    kitchen = Replayed(bound)
+    table = kitchen.table
+    model: dict[bytes, int] = {}
+    for what, number, value in steps:
+        name = key(number)
+        if what == "put":
+            kitchen.put(name, b"%d " % value, until=value + 1)
+            model[name] = value
+            assert table.replay(name, value) == b"%d private, max-age=1rest" % value
+        elif what == "get":
+            found = table.known(name, 0)
+            assert found is None or found.rendered.head == b"%d " % model[name]
+            assert found is None or found.deadline == model[name] + 1
+        elif what == "discard":
+            table.discard(name)
+            model.pop(name, None)
+            assert table.replay(name, 0) is None
+        else:
+            table.clear()
+            model.clear()
+        assert len(table) <= 2 * bound
+    for name in map(key, range(13)):
+        found = table.known(name, 0)
+        assert found is None or found.rendered.head == b"%d " % model[name]
+
+
+@given(
+    st.sampled_from(list(Method)),
+    st.text(),
+    st.floats(allow_nan=False),
+    st.none() | st.text(),
+    st.booleans(),
+)
+def test_a_proof_comes_out_as_it_went_in(
+    method: Method, client_id: str, ends: float, token_id: str | None, opens: bool
+) -> None:
+    session = Session("s-1", "plain", client_id, 1.5, 2.5, ends, token_id) if opens else None
+    for given_ in (
+        Proof("plain", method, client_id, ends, ends, token_id, token_id, opens=session),
+        Proof("plain", method, client_id, ends, ends, session=session),
+    ):
+        assert unpacked(packed(given_, 17)) == (given_, 17)
 
 
 # Both together
@@ -245,7 +374,9 @@ def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no
     ]
     caches.keep_proof(b"fresh", proof(), caches.moment)
     assert caches.known_proof(b"fresh") is not None
-    assert not caches.epoch.unmoved_since(before, (caches.epoch.client_shard("plain", "orders"),))
+    assert not caches.epoch.unmoved_since(
+        before, caches.epoch.packed([caches.epoch.client_shard("plain", "orders")])
+    )
     assert caches.client_moment("plain", "orders") != of_client
     assert caches.client_moment("plain", "billing") == of_other
 
@@ -262,7 +393,7 @@ def test_forgetting_empties_the_tables_and_moves_the_epoch(caches: Caches) -> No
     before = caches.epoch.value
     caches.forget()
     assert (len(caches.proofs), len(caches.replies), len(caches.denials)) == (0, 0, 0)
-    assert not caches.epoch.unmoved_since(before, ())
+    assert not caches.epoch.unmoved_since(before, 0)
 
 
 PARTS = st.lists(st.binary(max_size=3), max_size=4)
@@ -283,6 +414,6 @@ def test_a_flood_of_denials_has_a_bound_of_its_own(caches: Caches) -> None:
     assert caches.denials is not caches.replies
     caches.keep_proof(b"good", proof(), caches.moment)
     for number in range(5000):
-        caches.denials.put(key(number), object())  # type: ignore[arg-type]
+        caches.denials.put(key(number), reply_until(60), epoch=0, shards=0)
     assert len(caches.denials) <= 1000
     assert caches.known_proof(b"good") is not None

@@ -5,6 +5,7 @@ Law of this file: what must hold for every answer of the data plane is asserted 
 
 import asyncio
 import contextlib
+import hashlib
 import socket
 import struct
 from dataclasses import dataclass
@@ -17,6 +18,14 @@ from validator.testing import ManualClock
 
 TIMEOUT_S = 10.0  # nothing here takes longer than that on the slowest machine
 TARGET = b"/v1/authorize/plain/orders"
+
+
+@dataclass(frozen=True)
+class ScriptedRoute:
+    strategy: str
+    service: str
+    authorization_seed = hashlib.sha256(b"authorization")
+    session_seed = hashlib.sha256(b"session")
 
 
 class Scripted:
@@ -36,18 +45,21 @@ class Scripted:
         return self.gates[name]
 
     def route(self, strategy, service):
-        return (strategy, service) if strategy == "plain" else None
+        return ScriptedRoute(strategy, service) if strategy == "plain" else None
 
     def answer(self, route, authorization, session, now):
         if self.error is not None:
             raise self.error
-        self.asked.append((route[1], authorization, session))
+        self.asked.append((route.service, authorization, session))
         if authorization is not None and authorization.startswith(b"slow "):
             return self._later(authorization, now)
         return self._allowed(authorization, now)
 
+    def replay(self, _route, _seed, _value, _now):
+        return None  # every request is to go through the parser
+
     def refuse(self, route, error):
-        self.asked.append((route[1], error.reason, None))
+        self.asked.append((route.service, error.reason, None))
         return Reply(refused(error.reason), Tally())
 
     def strategy_unknown(self, _name=None):
@@ -57,7 +69,7 @@ class Scripted:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Seen: %b\r\nCache-Control: " % (
             authorization or b"none"
         )
-        return Reply(Rendered(head, b"\r\n\r\n", b"ok"), Tally(), deadline=now + 30)
+        return Reply(Rendered(head, b"\r\n\r\nok"), Tally(), deadline=now + 30)
 
     async def _later(self, authorization, now):
         try:

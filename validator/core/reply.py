@@ -8,6 +8,7 @@ alone. No Date is sent: whoever receives an answer without one takes the time of
 
 import json
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -37,17 +38,22 @@ _SENTENCES: Final = {
 }
 MAX_AGE_S: Final = 3600  # the longest decision_ttl_s that can be configured
 # Indexed by the whole seconds that are left: what a gateway may still make of an answer.
-_CACHE_CONTROL: Final = (b"no-store", *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
+_CACHE_CONTROL_NAME: Final = b"Cache-Control: "
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_NO_STORE: Final = b"no-store"
+_CACHE_CONTROL: Final = (_NO_STORE, *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
+
+
+_END: Final = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """An answer but for the one thing in it that changes with time: ``head``, then ``Cache-Control``'s value,
-    then ``tail`` with the empty line, then ``body``."""
+    then ``rest``, which is the empty line and the body."""
 
     head: bytes
-    tail: bytes
-    body: bytes
+    rest: bytes = _END
 
     def wire(self, left_s: float, *, without_body: bool = False, connection: bytes = b"") -> bytes:
         """The whole answer.
@@ -57,31 +63,51 @@ class Rendered:
             without_body: for HEAD (RFC 9110 section 9.3.2).
             connection: ``close`` or ``keep-alive`` where HTTP/1.1's default does not hold.
         """
-        left = int(min(left_s, MAX_AGE_S)) if left_s >= 1 else 0
         option = b"\r\nConnection: " + connection if connection else b""
-        return self.head + _CACHE_CONTROL[left] + option + self.tail + (b"" if without_body else self.body)
+        return self.head + cache_control(left_s) + option + (_END if without_body else self.rest)
 
 
-def allowed(
-    application: Application, method: Method, *, session_id: str | None = None, set_cookie: bytes | None = None
-) -> Rendered:
-    """200 with the facts for the upstream.
+def cache_control(left_s: float) -> bytes:
+    """The header's value for an answer that a gateway may reuse for so many seconds; below one: not at all."""
+    return _CACHE_CONTROL[int(left_s) if left_s < MAX_AGE_S else MAX_AGE_S] if left_s >= 1 else _NO_STORE
+
+
+def facts(application: Application, method: Method) -> bytes:
+    """How every 200 begins: with what the upstream is told about the application.
 
     Raises:
         ValueError: a fact holds a control character and cannot stand in a header.
     """
-    fields: list[tuple[bytes, bytes]] = [
-        (b"Content-Length", b"0"),
-        (b"X-Application-Id", _value(application.id)),
-        (b"X-Application-Name", _value(application.name)),
-        (b"X-Credential-Identifier", _value(application.client_id)),
-        (b"X-Auth-Method", method.value.encode()),
-    ]
-    if session_id is not None:
-        fields.append((b"X-Session-Id", _value(session_id)))
-    if set_cookie is not None:
-        fields.append((b"Set-Cookie", set_cookie))
-    return Rendered(_head(200, fields), b"\r\n\r\n", b"")
+    return (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Application-Id: %b\r\nX-Application-Name: %b\r\n"
+        b"X-Credential-Identifier: %b\r\nX-Auth-Method: %b\r\n"
+        % (
+            _value(application.id),
+            _value(application.name),
+            _value(application.client_id),
+            method.value.encode(),
+        )
+    )
+
+
+def allowed(told: bytes, *, session: bytes = b"", set_cookie: bytes | None = None) -> Rendered:
+    """200.
+
+    Args:
+        told: see ``facts``.
+        session: see ``session_line``.
+    """
+    cookie = b"" if set_cookie is None else b"Set-Cookie: " + set_cookie + b"\r\n"
+    return Rendered(told + session + cookie + _CACHE_CONTROL_NAME)
+
+
+def session_line(session_id: str) -> bytes:
+    """The header that names the session, so that it can be revoked.
+
+    Raises:
+        ValueError: as ``facts``.
+    """
+    return b"X-Session-Id: " + _value(session_id) + b"\r\n"
 
 
 def refused(reason: Reason, *, challenge: bytes = b"", retry_after_s: float | None = None) -> Rendered:
@@ -131,16 +157,15 @@ def _problem(status: int, reason: str | None, challenge_: bytes, retry_after_s: 
         fields.append((b"WWW-Authenticate", challenge_))
     if retry_after_s is not None:
         fields.append((b"Retry-After", b"%d" % max(1, math.ceil(retry_after_s))))
-    return Rendered(_head(status, fields), b"\r\n\r\n", body)
+    return Rendered(_head(status, fields), _END + body)
 
 
 def _head(status: int, fields: list[tuple[bytes, bytes]]) -> bytes:
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
-    return b"HTTP/1.1 %d %b\r\n%bCache-Control: " % (status, _PHRASES[status].encode(), lines)
+    return b"HTTP/1.1 %d %b\r\n%b%b" % (status, _PHRASES[status].encode(), lines, _CACHE_CONTROL_NAME)
 
 
 def _value(text: str) -> bytes:
-    value = text.encode("utf-8")
-    if any(byte < 0x20 or byte == 0x7F for byte in value):  # noqa: PLR2004 - the control characters of ASCII
+    if _CONTROL.search(text):
         raise ValueError("a control character in a header's value")
-    return value
+    return text.encode()

@@ -20,6 +20,7 @@ from validator.core.extract import session_cookie
 from validator.core.reply import Rendered
 from validator.errors import Denied
 from validator.model import Reason
+from validator.server.frames import Asked
 
 if TYPE_CHECKING:  # the plane makes connections, and they know it by its type alone
     from validator.server.dataplane import Plane
@@ -60,6 +61,8 @@ class Connection(asyncio.Protocol):
         self._active = True
         self._idle_since = 0.0
         self._held = bytearray()  # what was fed since the parser last completed anything
+        self._asked: Asked | None = None  # by the last request in these bytes, where nothing else was unusual
+        self._completed = 0  # requests in these bytes
         self._progressed = False  # whether the bytes now being fed completed a head, a piece of body or a request
         self._reset()
 
@@ -142,7 +145,14 @@ class Connection(asyncio.Protocol):
             if self._lingered > _LINGER_BYTES:
                 self._transport.abort()
             return
+        at_rest = not self._partial and self._task is None
+        if at_rest and (wire := self._plane.frames.replay(data)) is not None:
+            self._active = True
+            self._transport.write(wire)
+            return
         self._progressed = False
+        self._asked = None
+        self._completed = 0
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -151,6 +161,8 @@ class Connection(asyncio.Protocol):
             self._refuse_unreadable(error.__context__, data)
             return
         if not self._partial:
+            if at_rest and self._completed == 1:
+                self._plane.frames.learn(data, self._asked)
             return
         if self._progressed:
             self._held.clear()  # how many of these bytes belong to what is incomplete is not known
@@ -244,10 +256,11 @@ class Connection(asyncio.Protocol):
             return
         self._partial = False
         self._active = self._progressed = True
+        self._completed += 1
         self._held.clear()
         plane = self._plane
-        now = plane.clock.now()
-        answer = self._answer(now)
+        now = plane.now()
+        answer, asked = self._answer(now)
         parser = self._parser
         without_body = parser.get_method() == b"HEAD"
         connection = b""
@@ -264,6 +277,8 @@ class Connection(asyncio.Protocol):
             )
             if self._closing:
                 self._finish()
+            elif not (connection or without_body or self._body_bytes):
+                self._asked = asked
             return
         self._waiting.append((answer, without_body, connection))
         if self._task is None:
@@ -271,21 +286,23 @@ class Connection(asyncio.Protocol):
         if len(self._waiting) >= plane.bounds.max_pipelined:
             self._pause_reading()
 
-    def _answer(self, now: float) -> Reply | Awaitable[Reply]:
+    def _answer(self, now: float) -> tuple[Reply | Awaitable[Reply], Asked | None]:
+        """The answer, and what was asked if that was a credential for a route."""
         plane = self._plane
         pipeline = plane.pipeline
         route = plane.routes.find(self._target)
         if route is None:
-            return pipeline.strategy_unknown(plane.routes.strategy(self._target))
+            return pipeline.strategy_unknown(plane.routes.strategy(self._target)), None
         if self._repeated:
-            return pipeline.refuse(route, Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice"))
+            error = Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice")
+            return pipeline.refuse(route, error), None
         session = None
         if self._cookie is not None and self._authorization is None:
             try:
                 session = session_cookie(self._cookie, plane.cookie_name)
             except Denied as error:
-                return pipeline.refuse(route, error)
-        return pipeline.answer(route, self._authorization, session, now)
+                return pipeline.refuse(route, error), None
+        return pipeline.answer(route, self._authorization, session, now), (route, self._authorization, session)
 
     # Answers that somebody had to be asked for, and those behind them
 
@@ -295,7 +312,7 @@ class Connection(asyncio.Protocol):
                 pending, without_body, connection = self._waiting[0]
                 answer = pending if isinstance(pending, Reply) else await pending
                 self._waiting.popleft()
-                left_s = answer.deadline - self._plane.clock.now()
+                left_s = answer.deadline - self._plane.now()
                 self._transport.write(
                     answer.rendered.wire(left_s, without_body=without_body, connection=connection)
                 )

@@ -12,6 +12,7 @@ from typing import Final
 from validator.pipeline import Pipeline
 from validator.ports import Clock
 from validator.server.connection import Connection
+from validator.server.frames import Frames
 from validator.server.routes import Routes
 
 _LAST_REQUEST_S: Final = 0.5
@@ -38,6 +39,7 @@ class Plane:
     def __init__(self, pipeline: Pipeline, cookie_name: str, *, bounds: Bounds, clock: Clock) -> None:
         self.bounds = bounds
         self.clock = clock
+        self.now = clock.now
         self.connections: set[Connection] = set()
         self.refused_connections = 0
         self.bad_requests = 0
@@ -50,6 +52,7 @@ class Plane:
         self.pipeline = pipeline
         self.cookie_name = cookie_name.encode()
         self.routes = Routes(pipeline)
+        self.frames = Frames(pipeline, self.cookie_name, max_bytes=self.bounds.max_header_bytes, now=self.now)
 
     def connection(self) -> Connection:
         """A protocol for ``loop.create_server``."""
@@ -62,11 +65,16 @@ class Plane:
         for connection in list(self.connections):
             connection.check_age(now)
 
+    def begin_to_drain(self) -> None:
+        """From now on each answer tells its gateway that the connection closes."""
+        self.draining = True
+        self.frames.forget()
+
     async def drain(self, timeout_s: float) -> None:
         """Answers what was accepted, then closes every connection; after ``timeout_s`` seconds those left are
         cut. A connection between two requests may have the next one on its way, so for the first moment each
         is left to end with the answer that tells the gateway so."""
-        self.draining = True
+        self.begin_to_drain()
         await self._emptied_within(min(_LAST_REQUEST_S, timeout_s))
         for connection in list(self.connections):
             connection.close_when_idle()

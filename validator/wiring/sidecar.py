@@ -209,7 +209,7 @@ class Sidecar:
     async def stop(self) -> None:
         """Stops listening, answers what was accepted, and closes everything, within ``limits.drain_s``."""
         if self.plane is not None:
-            self.plane.draining = True
+            self.plane.begin_to_drain()
             for _ in range(_ACCEPT_TURNS):  # what the kernel has accepted already is not to be reset
                 await asyncio.sleep(0)
         for server in self._servers:

@@ -4,18 +4,18 @@ Law of this file: the one way from a request to an answer, and the sole catcher 
 (``answer`` finding a reply) trusts nothing that was not judged here; everything judged here is judged whole.
 """
 
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from validator.caching import Caches, Moment, Reply, Tally
-from validator.core import reply, sessions
+from validator.core import sessions
 from validator.core.extract import extract
 from validator.core.registry import authorize
 from validator.core.sealing import NONCE_BYTES
-from validator.core.sessions import KeyRing, SessionRules
 from validator.errors import AuthError, Denied, Unavailable
 from validator.model import (
     Application,
@@ -28,7 +28,9 @@ from validator.model import (
     Session,
     SessionCookie,
 )
-from validator.ports import Authenticator, Clock, Registry, Revocations
+from validator.pipeline.answers import Answers
+from validator.pipeline.strategy import Lifetimes, Route, Strategy
+from validator.ports import Clock, Registry, Revocations
 from validator.singleflight import SingleFlight
 
 _METHODS: Mapping[type, Method] = {
@@ -37,49 +39,8 @@ _METHODS: Mapping[type, Method] = {
     SessionCookie: Method.SESSION,
 }
 _MAX_ROUTES = 10_000  # more than any gateway has services; beyond it routes are made anew for each request
-_NO_METHOD, _ALLOWED = "none", "allowed"
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """An application auth strategy, ready to judge by.
-
-    ``fingerprint`` changes with anything that a proof under this strategy depends on, so that a reload with
-    other rules cannot meet proofs of the old ones.
-    """
-
-    name: str
-    fingerprint: bytes
-    methods: frozenset[Method]
-    authenticators: Mapping[Method, Authenticator]
-    ring: KeyRing
-    session_rules: SessionRules
-    cookie_name: str
-    max_token_bytes: int = 16384
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long answers may be reused, in seconds."""
-
-    decision_ttl_s: float = 30.0
-    negative_ttl_s: float = 5.0
-
-
-class Route:
-    """What every request for one service under one strategy has in common."""
-
-    __slots__ = ("authorization_seed", "no_credential_key", "service", "session_seed", "strategy")
-
-    def __init__(self, strategy: Strategy, service: str, caches: Caches) -> None:
-        self.strategy = strategy
-        self.service = service
-        parts = [b"reply", strategy.fingerprint, strategy.name.encode(), service.encode()]
-        self.authorization_seed = caches.seed([*parts, b"authorization"])
-        self.session_seed = caches.seed([*parts, b"session"])
-        self.no_credential_key = caches.seed([*parts, b"none"]).digest()
 
 
 class Pipeline:
@@ -87,8 +48,6 @@ class Pipeline:
 
     Args:
         observe: told of each judgement that was not a replay: seconds it took.
-
-    Attributes:
         tallies: by (strategy, method, outcome, reason); for the metrics.
     """
 
@@ -110,12 +69,11 @@ class Pipeline:
         self._revocations = revocations
         self._caches = caches
         self._epoch = caches.epoch
-        self._lifetimes = lifetimes
+        self._answers = Answers(caches, lifetimes, tallies)
         self._clock = clock
         self._observe = observe
         self._flight = flight
         self._routes: dict[tuple[str, str], Route] = {}
-        self.tallies = tallies
 
     def route(self, strategy: str, service: str) -> Route | None:
         """The route for a strategy and a service; ``None``: no such strategy."""
@@ -147,29 +105,70 @@ class Pipeline:
         else:
             key = route.no_credential_key
         caches = self._caches
-        known = caches.replies.get(key) or caches.denials.get(key)
-        if known is not None and now < known.deadline:
-            epoch = self._epoch.value
-            if known.epoch == epoch:
-                known.tally.replayed += 1
-                return known
-            if self._epoch.unmoved_since(known.epoch, known.shards):
-                known.epoch = epoch
-                known.tally.replayed += 1
-                return known
-        return self._judge_now(route, key, authorization, session, now)
+        known = caches.replies.known(key, now) or caches.denials.known(key, now)
+        if known is None and self._confirmed(route, key, now):
+            known = caches.replies.known(key, now)
+        return known or self._judge_now(route, key, authorization, session, now)
+
+    def replay(self, route: Route, seed: "hashlib._Hash", value: bytes, now: float) -> bytes | None:
+        """The whole answer to a credential that was judged before, or ``None`` where it has to be judged: the
+        short way of ``answer``, to the same bytes.
+
+        Args:
+            seed: the route's for ``Authorization``, or for the session cookie.
+            value: of that header or cookie.
+        """
+        digest = seed.copy()
+        digest.update(value)
+        key = digest.digest()
+        caches = self._caches
+        replies = caches.replies
+        known = replies.replay(key, now)
+        if known is None:
+            known = caches.denials.replay(key, now)
+            if known is None and self._confirmed(route, key, now):
+                known = replies.replay(key, now)
+        return known
+
+    def _confirmed(self, route: Route, key: bytes, now: float) -> bool:
+        """Whether an answer that a change has put in doubt would be the same today. What its proof rests on and
+        what is written about the application are judged as for a new one; if anything differs, a new one it is.
+        """
+        caches = self._caches
+        doubtful = caches.replies.in_doubt(key, now)
+        if doubtful is None:
+            return False
+        epoch = self._epoch.value
+        try:
+            if not self._is_same(route, *doubtful, now):
+                return False
+        except Exception:  # noqa: BLE001 - judging it meets that again, and says what it is
+            return False
+        caches.proof_hits += 1
+        caches.replies.confirm(key, epoch)
+        return True
+
+    def _is_same(self, route: Route, proof_key: bytes, head: bytes, now: float) -> bool:
+        strategy = route.strategy
+        proof = self._caches.known_proof(proof_key)
+        if proof is None or now >= proof.good_until:
+            return False
+        if not strategy.authenticators[proof.method].still_holds(proof):
+            return False
+        application = authorize(self._registry.find(strategy.name, proof.client_id), route.service)
+        # The session that the answer names is to count as well.
+        evidence = proof if proof.opens is None else replace(proof, session=proof.opens)
+        if self._revocations.covers(evidence, application):
+            return False
+        return self._answers.is_as_told(head, proof, application)
 
     def refuse(self, route: Route, error: AuthError) -> Reply:
         """The answer to a request that has no single credential to judge."""
-        return self._refused(route, None, None, error, self._clock.now(), None)
+        return self._answers.refused(route, None, None, error, self._clock.now(), None)
 
     def strategy_unknown(self, name: str | None = None) -> Reply:
         """The answer to a gateway that asks for a strategy which is not configured, or names none."""
-        asked = f"for the strategy {name[:64]!r}, which is not configured" if name else "for no strategy"
-        self._log("unknown", None, Denied(Reason.STRATEGY_UNKNOWN, f"the gateway asks {asked}"), None, None)
-        tally = self._count("unknown", None, "denied", Reason.STRATEGY_UNKNOWN.value)
-        tally.judged += 1
-        return Reply(reply.refused(Reason.STRATEGY_UNKNOWN), tally)
+        return self._answers.strategy_unknown(name)
 
     def _judge_now(
         self, route: Route, key: bytes, authorization: bytes | None, session: bytes | None, now: float
@@ -185,16 +184,16 @@ class Pipeline:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.METHOD_NOT_ENABLED, f"{method.value} is off under this strategy"
                 )
-            proof_key = self._proof_key(strategy, credential)
+            proof_key = route.proof_key(credential)
             proof = self._proven(strategy, method, proof_key, now)
             if proof is None:
                 proof = strategy.authenticators[method].prove_now(credential, now)
                 if proof is None:
                     return self._judge(route, key, credential, method, proof_key, started)
                 proof = self._keep(strategy, proof_key, proof, now, self._caches.moment)
-            answer = self._conclude(route, key, proof, now)
+            answer = self._conclude(route, key, proof_key, proof, now)
         except AuthError as error:
-            answer = self._refused(route, key, method, error, now, proof)
+            answer = self._answers.refused(route, key, method, error, now, proof)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
             answer = self._broken(route, method, now)
         self._observe(self._clock.monotonic() - started)
@@ -229,24 +228,13 @@ class Pipeline:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.KEY_UNKNOWN, "its key was withdrawn while it was judged"
                 )
-            answer = self._conclude(route, remembered(), proof, self._clock.now())
+            answer = self._conclude(route, remembered(), proof_key, proof, self._clock.now())
         except AuthError as error:
-            answer = self._refused(route, remembered(), method, error, self._clock.now(), proof)
+            answer = self._answers.refused(route, remembered(), method, error, self._clock.now(), proof)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
             answer = self._broken(route, method, self._clock.now())
         self._observe(self._clock.monotonic() - started)
         return answer
-
-    def _proof_key(self, strategy: Strategy, credential: Credential) -> bytes:
-        parts = [b"proof", strategy.fingerprint, strategy.name.encode()]
-        match credential:
-            case BearerToken(token):
-                parts += [b"bearer", token]
-            case ClientCredentials(client_id, client_secret):
-                parts += [b"basic", client_id.encode(), client_secret.encode()]
-            case SessionCookie(value):
-                parts += [b"session", value]
-        return self._caches.seed(parts).digest()
 
     def _proven(self, strategy: Strategy, method: Method, proof_key: bytes, now: float) -> Proof | None:
         proof = self._caches.known_proof(proof_key)
@@ -279,7 +267,7 @@ class Pipeline:
             rules=strategy.session_rules,
         )
 
-    def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float) -> Reply:
+    def _conclude(self, route: Route, key: bytes | None, proof_key: bytes, proof: Proof, now: float) -> Reply:
         """From a proof to an answer, without an await: nothing changes while it is judged. Without a ``key`` the
         answer is not kept."""
         strategy = route.strategy
@@ -291,24 +279,8 @@ class Pipeline:
         session, fresh = self._session(strategy, proof, application, now)
         cookie = None
         if session is not None and fresh:
-            sealed = strategy.ring.seal(session, secrets.token_bytes(NONCE_BYTES))
-            cookie = reply.set_cookie(strategy.cookie_name, sealed)
-        deadline = min(now + self._lifetimes.decision_ttl_s, proof.good_until)
-        if session is not None:  # also with a fresh cookie: replayed for longer, it would arrive stale
-            deadline = min(deadline, sessions.renew_at(session, strategy.session_rules))
-        answer = Reply(
-            reply.allowed(
-                application, proof.method, session_id=session.id if session else None, set_cookie=cookie
-            ),
-            self._count(strategy.name, proof.method, _ALLOWED, ""),
-            deadline=deadline if key is not None else 0.0,  # and no gateway keeps what is not kept here
-            epoch=epoch,
-            shards=self._shards(strategy, proof, session),
-        )
-        answer.tally.judged += 1
-        if key is not None and now < deadline:
-            self._caches.replies.put(key, answer)
-        return answer
+            cookie = strategy.ring.seal(session, secrets.token_bytes(NONCE_BYTES))
+        return self._answers.allowed(route, key, proof_key, proof, application, session, cookie, now, epoch)
 
     def _session(
         self, strategy: Strategy, proof: Proof, application: Application, now: float
@@ -328,73 +300,9 @@ class Pipeline:
                 return None, False
         return sessions.renewed(opens, now), True
 
-    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> tuple[int, ...]:
-        names = {proof.token_id, session.id if session else None, session.token_id if session else None}
-        return (
-            self._epoch.client_shard(strategy.name, proof.client_id),
-            *(self._epoch.id_shard(name) for name in names if name is not None),
-        )
-
-    def _refused(
-        self,
-        route: Route,
-        key: bytes | None,
-        method: Method | None,
-        error: AuthError,
-        now: float,
-        proof: Proof | None,
-    ) -> Reply:
-        strategy = route.strategy
-        reason = error.reason
-        outcome = "unavailable" if isinstance(error, Unavailable) else "denied"
-        challenge = b""
-        if reason.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110's Unauthorized
-            challenge = reply.challenge(strategy.methods, strategy.name, reason, method)
-        waits = error.retry_after_s if reason.status in (429, 503) else None
-        answer = Reply(
-            reply.refused(reason, challenge=challenge, retry_after_s=waits),
-            self._count(strategy.name, method, outcome, reason.value),
-            epoch=self._epoch.value,
-        )
-        answer.tally.judged += 1
-        self._log(strategy.name, method, error, route.service, proof)
-        if key is not None and outcome == "denied" and waits is None:
-            ttl = self._lifetimes.negative_ttl_s
-            if error.retry_after_s is not None:
-                ttl = min(ttl, error.retry_after_s)
-            answer.deadline = now + ttl if proof is None else min(now + ttl, proof.good_until)
-            if proof is not None:
-                answer.shards = self._shards(strategy, proof, proof.session)
-            self._caches.replies.discard(key)
-            if now < answer.deadline:
-                self._caches.denials.put(key, answer)
-        return answer
-
     def _broken(self, route: Route, method: Method | None, now: float) -> Reply:
         log.exception(  # noqa: LOG004 - called while one is handled
             "judgement failed", strategy=route.strategy.name, service=route.service
         )
         error = Unavailable(Reason.STORE_UNAVAILABLE, "an error of our own; see the log line above")
-        return self._refused(route, None, method, error, now, None)
-
-    def _count(self, strategy: str, method: Method | None, outcome: str, reason: str) -> Tally:
-        key = (strategy, method.value if method else _NO_METHOD, outcome, reason)
-        tally = self.tallies.get(key)
-        if tally is None:
-            tally = self.tallies[key] = Tally()
-        return tally
-
-    @staticmethod
-    def _log(
-        strategy: str, method: Method | None, error: AuthError, service: str | None, proof: Proof | None
-    ) -> None:
-        write = log.warning if isinstance(error, Unavailable) else log.info
-        write(
-            "unavailable" if isinstance(error, Unavailable) else "denied",
-            strategy=strategy,
-            service=service,
-            method=method.value if method else None,
-            reason=error.reason.value,
-            detail=error.detail,
-            client_id=proof.client_id if proof else None,
-        )
+        return self._answers.refused(route, None, method, error, now, None)

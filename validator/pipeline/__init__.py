@@ -1,0 +1,9 @@
+"""From a request's credential to its answer.
+
+Law of this package: there is one way from a request to an answer, and it is here.
+"""
+
+from validator.pipeline.pipeline import Pipeline
+from validator.pipeline.strategy import Lifetimes, Route, Strategy
+
+__all__ = ["Lifetimes", "Pipeline", "Route", "Strategy"]

@@ -1,0 +1,171 @@
+"""From a judgement to the answer: rendered, counted, logged, kept.
+
+Law of this file: what is decided is decided before; here is only for how long it may be said again.
+"""
+
+import structlog
+
+from validator.caching import Caches, Reply, Tally
+from validator.core import reply, sessions
+from validator.core.reply import Rendered
+from validator.errors import AuthError, Denied, Unavailable
+from validator.model import Application, Method, Proof, Reason, Session
+from validator.pipeline.strategy import Lifetimes, Route, Strategy
+
+_NO_METHOD, _ALLOWED = "none", "allowed"
+_MAX_FACTS = 10_000  # applications; beyond it what is told about each is written anew
+
+log = structlog.get_logger(__name__)
+
+
+class Answers:
+    """Makes answers, and keeps those that may be given again.
+
+    Attributes:
+        tallies: by (strategy, method, outcome, reason).
+    """
+
+    def __init__(
+        self, caches: Caches, lifetimes: Lifetimes, tallies: dict[tuple[str, str, str, str], Tally]
+    ) -> None:
+        self._caches = caches
+        self._lifetimes = lifetimes
+        self._facts: dict[tuple[str, str, str, Method], tuple[bytes, Rendered]] = {}
+        self.tallies = tallies
+
+    def allowed(
+        self,
+        route: Route,
+        key: bytes | None,
+        proof_key: bytes,
+        proof: Proof,
+        application: Application,
+        session: Session | None,
+        cookie: bytes | None,
+        now: float,
+        epoch: int,
+    ) -> Reply:
+        """200.
+
+        Args:
+            key: under which it is kept; ``None``: it is not.
+            session: the one to name.
+            cookie: its sealed form, where that is to be set.
+            epoch: at which all of it was found out.
+
+        Raises:
+            ValueError: see ``reply.facts``.
+        """
+        strategy = route.strategy
+        deadline = min(now + self._lifetimes.decision_ttl_s, proof.good_until)
+        facts, rendered = self._told(application, proof.method)
+        if session is not None:
+            # Also with a fresh cookie: replayed for longer, it would arrive stale.
+            deadline = min(deadline, sessions.renew_at(session, strategy.session_rules))
+            set_cookie = None if cookie is None else reply.set_cookie(strategy.cookie_name, cookie)
+            rendered = reply.allowed(facts, session=reply.session_line(session.id), set_cookie=set_cookie)
+        tally = self.tally(strategy.name, proof.method, _ALLOWED, "")
+        tally.judged += 1
+        if key is None:  # and no gateway keeps what is not kept here
+            return Reply(rendered, tally)
+        answer = Reply(rendered, tally, deadline)
+        if now < deadline:
+            self._caches.denials.discard(key)
+            shards = self._shards(strategy, proof, session)
+            self._caches.replies.put(key, answer, epoch=epoch, shards=shards, proof_key=proof_key)
+        return answer
+
+    def is_as_told(self, head: bytes, proof: Proof, application: Application) -> bool:
+        """Whether an earlier 200 says what one for this proof would say now, but for the cookie it sets."""
+        facts, rendered = self._told(application, proof.method)
+        session = proof.session or proof.opens
+        if session is None:
+            return head == rendered.head
+        return head.startswith(facts + reply.session_line(session.id))
+
+    def refused(
+        self,
+        route: Route,
+        key: bytes | None,
+        method: Method | None,
+        error: AuthError,
+        now: float,
+        proof: Proof | None,
+    ) -> Reply:
+        """401, 403, 429 or 503; the first two are kept, for as long as their reason lasts."""
+        strategy = route.strategy
+        reason = error.reason
+        outcome = "unavailable" if isinstance(error, Unavailable) else "denied"
+        challenge = b""
+        if reason.status == 401 or reason is Reason.SCOPE_MISSING:  # noqa: PLR2004 - RFC 9110's Unauthorized
+            challenge = reply.challenge(strategy.methods, strategy.name, reason, method)
+        waits = error.retry_after_s if reason.status in (429, 503) else None
+        answer = Reply(
+            reply.refused(reason, challenge=challenge, retry_after_s=waits),
+            self.tally(strategy.name, method, outcome, reason.value),
+        )
+        answer.tally.judged += 1
+        self.log(strategy.name, method, error, route.service, proof)
+        if key is not None and outcome == "denied" and waits is None:
+            ttl = self._lifetimes.negative_ttl_s
+            if error.retry_after_s is not None:
+                ttl = min(ttl, error.retry_after_s)
+            answer.deadline = now + ttl if proof is None else min(now + ttl, proof.good_until)
+            shards = 0 if proof is None else self._shards(strategy, proof, proof.session)
+            self._caches.replies.discard(key)
+            if now < answer.deadline:
+                self._caches.denials.put(key, answer, epoch=self._caches.epoch.value, shards=shards)
+        return answer
+
+    def strategy_unknown(self, name: str | None) -> Reply:
+        """404."""
+        asked = f"for the strategy {name[:64]!r}, which is not configured" if name else "for no strategy"
+        self.log("unknown", None, Denied(Reason.STRATEGY_UNKNOWN, f"the gateway asks {asked}"), None, None)
+        tally = self.tally("unknown", None, "denied", Reason.STRATEGY_UNKNOWN.value)
+        tally.judged += 1
+        return Reply(reply.refused(Reason.STRATEGY_UNKNOWN), tally)
+
+    def tally(self, strategy: str, method: Method | None, outcome: str, reason: str) -> Tally:
+        """Where such answers are counted."""
+        key = (strategy, method.value if method else _NO_METHOD, outcome, reason)
+        tally = self.tallies.get(key)
+        if tally is None:
+            tally = self.tallies[key] = Tally()
+        return tally
+
+    def _told(self, application: Application, method: Method) -> tuple[bytes, Rendered]:
+        """What a 200 says about the application, alone and as a whole answer without a session; the same objects
+        for the same facts, so that a million answers hold them once."""
+        key = (application.id, application.name, application.client_id, method)
+        known = self._facts.get(key)
+        if known is None:
+            facts = reply.facts(application, method)
+            known = facts, reply.allowed(facts)
+            if len(self._facts) >= _MAX_FACTS:
+                self._facts.clear()
+            self._facts[key] = known
+        return known
+
+    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> int:
+        epoch = self._caches.epoch
+        client = epoch.client_shard(strategy.name, proof.client_id)
+        if session is None:
+            return epoch.packed((client,) if proof.token_id is None else (client, epoch.id_shard(proof.token_id)))
+        names = {proof.token_id, session.id, session.token_id} - {None}
+        return epoch.packed((client, *(epoch.id_shard(name) for name in names if name is not None)))
+
+    @staticmethod
+    def log(
+        strategy: str, method: Method | None, error: AuthError, service: str | None, proof: Proof | None
+    ) -> None:
+        """One line for one refusal that was judged."""
+        write = log.warning if isinstance(error, Unavailable) else log.info
+        write(
+            "unavailable" if isinstance(error, Unavailable) else "denied",
+            strategy=strategy,
+            service=service,
+            method=method.value if method else None,
+            reason=error.reason.value,
+            detail=error.detail,
+            client_id=proof.client_id if proof else None,
+        )

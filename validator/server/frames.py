@@ -1,0 +1,127 @@
+"""Requests that differ in nothing but their credential.
+
+Law of this file: a frame is everything of a request but its credential, to the byte, as the parser has read it
+once. What comes in the same frame is taken for the same request only if its credential, to the byte, has been
+read by the parser and judged before; everything else goes to the parser. So nothing is believed here that was not
+checked there, and a frame holds no secret: a request with any other header than a gateway's own makes none.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from validator.pipeline import Pipeline, Route
+
+if TYPE_CHECKING:
+    import hashlib
+
+# A route, and the values of Authorization and of the session cookie.
+Asked = tuple[Route, bytes | None, bytes | None]
+
+_AUTHORIZATION: Final = b"\r\nAuthorization: "
+_AUTHORIZATION_BYTES: Final = len(_AUTHORIZATION)
+_MAX_KNOWN: Final = 1000  # a gateway has one for each route
+_MAX_BYTES: Final = 1024  # of the part before the credential, and of the one behind it
+# What says nothing about the client or its request.
+_HARMLESS: Final = re.compile(
+    rb"(?:\r\n(?:host|connection|accept|accept-encoding|user-agent|content-length): [^\r\n]*)*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around a credential.
+
+    Attributes:
+        route: whom such requests are for.
+        seed: the route's, for this kind of header.
+        tail: everything behind the credential.
+    """
+
+    route: Route
+    seed: "hashlib._Hash"
+    tail: bytes
+
+
+class Frames:
+    """The frames seen, by all that stands before the credential and the name of its header.
+
+    Args:
+        cookie_name: of the session cookie.
+        max_bytes: the bound on a head; what is longer goes to the parser.
+        now: seconds since the epoch.
+    """
+
+    __slots__ = ("_by_authorization", "_by_cookie", "_cookie", "_max_bytes", "_now", "_pipeline")
+
+    def __init__(
+        self, pipeline: Pipeline, cookie_name: bytes, *, max_bytes: int, now: Callable[[], float]
+    ) -> None:
+        self._pipeline = pipeline
+        self._now = now
+        self._by_authorization: dict[bytes, Frame] = {}
+        self._by_cookie: dict[bytes, Frame] = {}
+        self._cookie = b"\r\nCookie: " + cookie_name + b"="
+        self._max_bytes = max_bytes
+
+    def replay(self, data: bytes) -> bytes | None:
+        """The answer to a request that is known but for its credential, and the credential too; ``None`` for the
+        parser to read it. ``data`` is what came between two requests of a connection."""
+        at = data.find(_AUTHORIZATION)
+        if at >= 0:
+            frame = self._by_authorization.get(data[:at])
+            at += _AUTHORIZATION_BYTES
+        else:
+            at = data.find(self._cookie)
+            frame = self._by_cookie.get(data[:at])
+            at += len(self._cookie)
+        if frame is None or len(data) > self._max_bytes or not data.endswith(frame.tail):
+            return None
+        try:
+            return self._pipeline.replay(frame.route, frame.seed, data[at : -len(frame.tail)], self._now())
+        except Exception:  # noqa: BLE001 - the long way meets it again, and says what it is
+            return None
+
+    def forget(self) -> None:
+        """Every request goes to the parser until its frame is learnt again."""
+        self._by_authorization.clear()
+        self._by_cookie.clear()
+
+    def learn(self, data: bytes, asked: Asked | None) -> None:
+        """Remembers the frame of the one request that the parser has read from exactly these bytes, if nothing
+        about it was out of the ordinary."""
+        if asked is None:
+            return
+        route, authorization, session = asked
+        if authorization is not None:
+            seed = route.authorization_seed
+            self._learn(self._by_authorization, data, _AUTHORIZATION, authorization, route, seed)
+        elif session is not None:
+            self._learn(self._by_cookie, data, self._cookie, session, route, route.session_seed)
+
+    @staticmethod
+    def _learn(
+        known: dict[bytes, Frame],
+        data: bytes,
+        marker: bytes,
+        credential: bytes,
+        route: Route,
+        seed: "hashlib._Hash",
+    ) -> None:
+        before, found, behind = data.partition(marker)
+        request_line, _, _ = before.partition(b"\r\n")
+        tail = behind[len(credential) :]
+        others = before[len(request_line) :] + tail.removesuffix(b"\r\n\r\n")
+        if (
+            not found
+            or not behind.startswith(credential + b"\r\n")
+            or not tail.endswith(b"\r\n\r\n")
+            or max(len(before), len(tail)) > _MAX_BYTES
+            or b"?" in request_line
+            or not _HARMLESS.fullmatch(others)
+        ):
+            return
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        known[before] = Frame(route, seed, tail)
