@@ -5,13 +5,15 @@ Law of this file: it knows the scenarios by their names and questions alone.
 
 import argparse
 import asyncio
-import datetime
+import datetime as dt
 import importlib
 import os
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
+from types import ModuleType
 
 from bench import machine, report
 from bench.findings import Findings
@@ -23,10 +25,14 @@ RESULTS = Path(__file__).parent / "results"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.splitlines()[0].partition(": ")[2])
-    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)} (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="two minutes for all: fewer and shorter runs")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="how long the soak runs")
-    parser.add_argument("--kong", default="", metavar="URL", help="a real Kong's proxy; bench/README.md says how to set it up")
+    parser.add_argument(
+        "--kong", default="", metavar="URL", help="a real Kong's proxy; bench/README.md says how to set it up"
+    )
     parser.add_argument("--rounds", type=int, help="alternating runs of each contender (default: 5, quick: 2)")
     parser.add_argument("--seconds", type=float, help="length of one run (default: 3, quick: 1)")
     parser.add_argument("--out", type=Path, help="where the report goes (default: bench/results/<date>)")
@@ -36,6 +42,16 @@ def arguments() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     return args
+
+
+async def attempt(scenario: ModuleType, stage: Stage) -> Findings:
+    """What it found; one that breaks down is said so in the report, and spoils no other."""
+    try:
+        findings: Findings = await scenario.run(stage)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is in the report, and the others go on
+        traceback.print_exception(error)
+        return Findings(wrong=[f"the scenario broke down: {error}"])
+    return findings
 
 
 async def main() -> int:
@@ -49,6 +65,10 @@ async def main() -> int:
     if args.soak and "soak" not in names:
         names.append("soak")
     began = time.monotonic()
+    out = args.out or RESULTS / "-".join(
+        [dt.datetime.now(dt.UTC).date().isoformat(), *(["quick"] if args.quick else []), *args.scenarios]
+    )
+    command = " ".join(["scripts/bench", *sys.argv[1:]])
     findings: dict[str, tuple[str, Findings]] = {}
     for number, name in enumerate(names, 1):
         scenario = importlib.import_module(f"bench.scenarios.{name}")
@@ -65,12 +85,10 @@ async def main() -> int:
             )
             if args.validator:
                 stage.validator = args.validator
-            findings[name] = scenario.QUESTION, await scenario.run(stage)
-    folder = args.out or RESULTS / datetime.datetime.now(datetime.UTC).date().isoformat()
-    command = " ".join(["scripts/bench", *sys.argv[1:]])
-    path = report.write(
-        folder, findings, machine=machine.description(), command=command, took_s=time.monotonic() - began
-    )
+            findings[name] = scenario.QUESTION, await attempt(scenario, stage)
+        path = report.write(
+            out, findings, machine=machine.description(), command=command, took_s=time.monotonic() - began
+        )
     wrong = [f"{name}: {each}" for name, (_, found) in findings.items() for each in found.wrong]
     for name, (_, found) in findings.items():
         for target in found.targets:

@@ -26,6 +26,7 @@ class Contender:
         pids: the processes whose time is counted.
         headers: a file with one request's header a line.
         status: of every answer.
+        once: no line of ``headers`` is sent twice: for what must not have been seen before.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Contender:
     headers: Path
     status: int = 200
     connections: int = GATEWAY_CONNECTIONS
+    once: bool = False
     cpu_us: list[float] = field(default_factory=list)
     counted: list[Counted] = field(default_factory=list)
 
@@ -69,7 +71,13 @@ async def measure(stage: Stage, contender: Contender, seconds: float) -> tuple[f
         raise SystemExit(f"{contender.name}: {status} where {contender.status} is right: {said}")
     before = cpu_ns(*contender.pids)
     counted = await closed_loop(
-        stage, contender.port, contender.path, contender.headers, seconds, connections=contender.connections
+        stage,
+        contender.port,
+        contender.path,
+        contender.headers,
+        seconds,
+        connections=contender.connections,
+        once=contender.once,
     )
     spent = cpu_ns(*contender.pids) - before
     wrong = counted.refused if contender.status < 400 else counted.requests - counted.refused

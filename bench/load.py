@@ -7,7 +7,8 @@ another kind than the one that is right is never a number.
 import asyncio
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.stage import Stage
@@ -28,22 +29,48 @@ class Counted:
     p99_us: float
     p999_us: float
     max_us: float
+    percentiles_us: Mapping[str, float] = field(default_factory=dict)  # ``p99.9`` -> µs; open loop only
 
 
 async def closed_loop(
-    stage: Stage, port: int, path: str, headers: Path, seconds: float, *, connections: int = GATEWAY_CONNECTIONS
+    stage: Stage,
+    port: int,
+    path: str,
+    headers: Path,
+    seconds: float,
+    *,
+    connections: int = GATEWAY_CONNECTIONS,
+    once: bool = False,
+    host: str = "127.0.0.1",
 ) -> Counted:
     """wrk: every connection sends its next request when it has its answer.
 
     Args:
         headers: a file with one request's header a line, such as ``Authorization: Bearer ...``; sent in turn.
+        once: no line is sent twice, and the first not at all; the load ends early when they run out, so that
+            ``duration_s`` says nothing then.
 
     Raises:
         SystemExit: wrk failed.
     """
-    options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", str(WRK_SCRIPT)]
+    options = [
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(WRK_SCRIPT),
+    ]
     output = await _run(
-        stage, seconds, "wrk", *options, f"http://127.0.0.1:{port}{path}", "--", str(headers)
+        stage,
+        seconds,
+        "wrk",
+        *options,
+        f"http://{host}:{port}{path}",
+        "--",
+        str(headers),
+        *(["once"] if once else []),
     )
     return Counted(**json.loads(output.strip().splitlines()[-1]))
 
@@ -51,7 +78,7 @@ async def closed_loop(
 async def open_loop(
     stage: Stage,
     port: int,
-    path: str,
+    path: str | Sequence[str],
     header: str,
     rate: float,
     seconds: float,
@@ -61,15 +88,24 @@ async def open_loop(
     """oha at a fixed rate, each latency counted from the moment at which the request was due, so that a stall
     is felt by every request it delayed (no coordinated omission). Also the statuses and how often each came.
 
+    Args:
+        path: several are asked for at random.
+
     Raises:
         SystemExit: oha failed.
     """
     options = ["--no-tui", "--latency-correction", "--output-format", "json", "--worker-threads", "1", "-w"]
+    origin = f"http://127.0.0.1:{port}"
+    target = [f"{origin}{path}"]
+    if not isinstance(path, str):
+        urls = stage.folder / f"urls-{port}"
+        urls.write_text("".join(f"{origin}{each}\n" for each in path))
+        target = ["--urls-from-file", str(urls)]
     output = await _run(
         stage,
         seconds,
         *(oha() or "oha", *options, "-q", f"{rate:.0f}", "-c", str(connections), "-z", f"{seconds:g}s"),
-        *("-H", header, f"http://127.0.0.1:{port}{path}"),
+        *("-H", header, *target),
     )
     said = json.loads(output)
     statuses: dict[str, int] = said["statusCodeDistribution"]
@@ -84,6 +120,7 @@ async def open_loop(
         p99_us=percentiles["p99"] * 1e6,
         p999_us=percentiles["p99.9"] * 1e6,
         max_us=said["summary"]["slowest"] * 1e6,
+        percentiles_us={name: seconds * 1e6 for name, seconds in percentiles.items()},
     ), statuses
 
 

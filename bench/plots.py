@@ -10,7 +10,7 @@ import matplotlib as mpl
 from bench.findings import Plot
 
 mpl.use("svg")
-from matplotlib.figure import Figure  # noqa: E402 - after the choice of what draws
+from matplotlib.figure import Figure
 
 _STYLE = {
     "svg.hashsalt": "bench",
@@ -29,7 +29,7 @@ def draw(plot: Plot, folder: Path) -> Path:
         figure = Figure(figsize=(7.2, 0.6 + 0.35 * len(plot.lines)) if plot.bars else (7.2, 4.0))
         axes = figure.subplots()
         if plot.bars:
-            names = list(reversed(plot.lines))
+            names = list(plot.lines)[::-1]
             values = [plot.lines[name][0][1] for name in names]
             drawn = axes.barh(names, values, color="#4477aa")
             axes.bar_label(drawn, fmt="%.2f", padding=3)

@@ -57,7 +57,7 @@ class Stage:
     async def program(
         self, *command: str, core: int | None = None, env: Mapping[str, str] | None = None
     ) -> AsyncIterator["Program"]:
-        """Runs a command on one core, the measured one if none is named; its output goes to a log in the folder."""
+        """Runs a command on one core, by default the measured one; what it says goes to a log in the folder."""
         log_path = self.folder / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(

@@ -83,11 +83,17 @@ def application(client_id: str, number: int = 1) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def sidecar(stage: Stage, config: Mapping[str, Any], *, name: str = "sidecar") -> AsyncIterator[Sidecar]:
-    """``validator serve`` with that configuration, ready, on the measured core."""
+async def sidecar(
+    stage: Stage, config: Mapping[str, Any], *, name: str = "sidecar", data: str = ""
+) -> AsyncIterator[Sidecar]:
+    """``validator serve`` with that configuration, ready, on the measured core.
+
+    Args:
+        data: an address for the data plane in place of the port, such as ``unix:/path``.
+    """
     port, control_port = free_ports(2)
     config = {
-        "listen": {"data": f"127.0.0.1:{port}", "control": f"127.0.0.1:{control_port}"},
+        "listen": {"data": data or f"127.0.0.1:{port}", "control": f"127.0.0.1:{control_port}"},
         "store": {"path": str(stage.folder / f"{name}.db")},
         **config,
     }
@@ -99,12 +105,14 @@ async def sidecar(stage: Stage, config: Mapping[str, Any], *, name: str = "sidec
 
 
 @contextlib.asynccontextmanager
-async def nginx(stage: Stage) -> AsyncIterator[tuple[Program, int]]:
-    """nginx that answers everything with an empty 200, and its port."""
+async def nginx(stage: Stage, *, core: int | None = None) -> AsyncIterator[tuple[Program, int]]:
+    """nginx that answers everything with an empty 200, and its port; on the measured core if none is named."""
     (port,) = free_ports(1)
     conf = stage.folder / f"nginx-{port}.conf"
     conf.write_text(NGINX_CONF.format(folder=stage.folder, port=port))
-    async with stage.program("nginx", "-e", f"{stage.folder}/nginx-{port}.log", "-c", str(conf)) as program:
+    async with stage.program(
+        "nginx", "-e", f"{stage.folder}/nginx-{port}.log", "-c", str(conf), core=core
+    ) as program:
         await program.ready(port)
         yield program, port
 
@@ -137,5 +145,3 @@ def spoiled(token: str) -> str:
 
 def pair(client_id: str, secret: str) -> str:
     return "Authorization: Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-
-

@@ -1,11 +1,15 @@
 -- wrk's side of the benchmark: sends the given headers in turn and prints what came of it as one line of JSON.
--- wrk ... -s wrk.lua URL -- FILE_WITH_ONE_HEADER_A_LINE
+-- wrk ... -s wrk.lua URL -- FILE_WITH_ONE_HEADER_A_LINE [once]
+-- once: no line is sent twice, the first not at all (it was for trying); the thread stops when they run out.
 -- luacheck: globals wrk init request done
 
 local requests = {}
 local next_one = 0
+local once = false
 
 function init(args)
+  once = args[2] == "once"
+  if once then next_one = 1 end
   for line in io.lines(args[1]) do
     local name, value = line:match("^([^:]+): (.*)$")
     requests[#requests + 1] = wrk.format("GET", nil, { [name] = value })
@@ -13,6 +17,10 @@ function init(args)
 end
 
 function request()
+  if once and next_one == #requests then
+    wrk.thread:stop()
+    return requests[1] -- what may still be sent before it has stopped
+  end
   next_one = next_one % #requests + 1
   return requests[next_one]
 end

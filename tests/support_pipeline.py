@@ -7,7 +7,7 @@ import base64
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from support_http import ISSUER, CannedHttp
@@ -259,7 +259,7 @@ class Scripted:
 
 def proof(clock: ManualClock, **changes: Any) -> Proof:
     end = clock.now() + 600
-    return replace(Proof("plain", Method.BEARER, "orders", end, end, "jti-1"), **changes)
+    return Proof("plain", Method.BEARER, "orders", end, end, "jti-1")._replace(**changes)
 
 
 def scripted(kitchen: Kitchen, now: Proof | Exception | None, later: Proof | Exception | None = None) -> Scripted:

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -146,12 +147,16 @@ async def _serve_until_told(settings: Settings, path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    gc.disable()  # what is made while starting stays
     try:
         await sidecar.start()
     except (StoreError, OSError, ValueError) as error:
         log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
         await sidecar.stop()
         return NO
+    # A full collection would walk it all, modules and applications included, and every request would wait.
+    gc.freeze()
+    gc.enable()
     await told.wait()
     log.info("stopping")
     await sidecar.stop()

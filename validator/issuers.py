@@ -125,7 +125,7 @@ class Issuer:
             Unavailable: the keys are missing or too old, or it cannot be known whether the key is a new one.
         """
         now = self._clock.monotonic()
-        if self._keys is None or self._too_old():
+        if self._keys is None or now - self._fetched_at > self._freshness.last_known_good_s:
             self._refuse_until_due(now)
             return None
         candidates = fitting(self._keys, kid, alg)

@@ -7,7 +7,7 @@ appears in a ``repr``.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 
 class Method(StrEnum):
@@ -16,6 +16,8 @@ class Method(StrEnum):
     CLIENT_CREDENTIALS = "client_credentials"
     BEARER = "bearer"
     SESSION = "session"
+
+    __hash__ = str.__hash__  # Enum's is written in Python, and a method is looked up several times a judgement
 
 
 class Reason(str, Enum):  # noqa: UP042 - StrEnum takes no further members
@@ -156,8 +158,7 @@ class Session:
     token_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """Who a credential proved to be, and until when that may be believed. Times are seconds since the epoch.
 
     Attributes:

@@ -51,6 +51,7 @@ class Route:
         service: the name of the matched Gateway Service; ``None`` for one without a name.
         config: the plugin's configuration as an operator writes it; ``None`` for no plugin on this route.
         authenticated: what another plugin before this one has set: ``credential``, ``consumer``, ``headers``.
+        bare: no Lua at all runs on this route: what nginx itself takes to proxy.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Route:
     config: Mapping[str, Any] | None = None
     authenticated: Mapping[str, Any] | None = None
     plugin_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    bare: bool = False
 
 
 def _lua(value: object) -> str:
@@ -96,6 +98,16 @@ def find_nginx() -> tuple[str, Path]:
     return program, modules
 
 
+def _location(number: int, route: Route) -> str:
+    lua = (
+        ""
+        if route.bare
+        else f'      access_by_lua_block {{ require("gateway").access({number}) }}\n'
+        f'      header_filter_by_lua_block {{ require("gateway").header_filter() }}\n'
+    )
+    return f'    location "{route.path}" {{\n{lua}      proxy_pass http://service;\n    }}\n'
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -113,6 +125,8 @@ class Gateway:
             holds every header line it was sent.
         directory: for configuration, logs and temporary files; by default one that ``stop`` removes.
         plugin_root: the directory that holds ``kong/plugins/credential-validator``.
+        log_level: of nginx's error log; at ``info`` it has a line for every connection that is closed.
+        command: what nginx is run by, such as ``taskset``; it must become nginx.
     """
 
     def __init__(
@@ -123,6 +137,8 @@ class Gateway:
         upstream_url: str | None = None,
         directory: Path | None = None,
         plugin_root: Path = PLUGIN_ROOT,
+        log_level: str = "info",
+        command: Sequence[str] = (),
     ) -> None:
         self._routes = list(routes)
         self._consumers = list(consumers)
@@ -130,6 +146,8 @@ class Gateway:
         self._own_directory = directory is None
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gateway-"))
         self._plugin_root = plugin_root
+        self._log_level = log_level
+        self._command = tuple(command)
         self._token = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -150,6 +168,17 @@ class Gateway:
         """``http://127.0.0.1:port``, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of nginx's master process.
+
+        Raises:
+            GatewayError: it is not running.
+        """
+        if self._process is None:
+            raise GatewayError("the gateway is not running: call start() first")
+        return self._process.pid
+
     def start(self) -> None:
         """Returns once requests are accepted.
 
@@ -162,7 +191,7 @@ class Gateway:
             self.port = _free_port()
             self._render(modules)
             self._process = subprocess.Popen(
-                [program, "-p", str(self._directory), "-c", str(self._directory / "nginx.conf")],
+                [*self._command, program, "-p", str(self._directory), "-c", str(self._directory / "nginx.conf")],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -207,14 +236,7 @@ class Gateway:
         upstream = f"unix:{self._directory}/echo.sock"
         if self._upstream_url is not None:
             upstream = urlsplit(self._upstream_url).netloc
-        locations = [
-            f'    location "{route.path}" {{\n'
-            f'      access_by_lua_block {{ require("gateway").access({number}) }}\n'
-            f'      header_filter_by_lua_block {{ require("gateway").header_filter() }}\n'
-            f"      proxy_pass http://service;\n"
-            f"    }}\n"
-            for number, route in enumerate(self._routes, start=1)
-        ]
+        locations = [_location(number, route) for number, route in enumerate(self._routes, start=1)]
         template = string.Template((HERE / "nginx.conf.template").read_text())
         # A worker of root's nginx would run as somebody who may not write here.
         user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
@@ -222,6 +244,7 @@ class Gateway:
             template.substitute(
                 user=user,
                 directory=self._directory,
+                log_level=self._log_level,
                 modules=modules,
                 plugin_root=self._plugin_root,
                 lua_root=HERE / "lua",

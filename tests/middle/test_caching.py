@@ -1,6 +1,5 @@
 """What was kept is given back unchanged or not at all, within its bound, and a change reaches what it is about."""
 
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -248,7 +247,7 @@ class Replayed:
 
     def put(self, name: bytes, head: bytes = b"head ", *, until: float = 60, shards: int = 0) -> Tally:
         reply = reply_until(until, head)
-        self.table.put(name, reply, epoch=self.epoch.value, shards=shards, proof_key=b"proof")
+        self.table.put(name, reply, epoch=self.epoch.value, shards=shards)
         return reply.tally
 
 
@@ -283,16 +282,10 @@ def test_a_doubtful_answer_is_not_given_until_it_is_confirmed() -> None:
     )
     assert kitchen.table.replay(b"its", 0) is None
     assert kitchen.table.replay(b"another's", 0) is not None
-    assert kitchen.table.in_doubt(b"its", 0) == (b"proof", b"head ")
+    assert kitchen.table.in_doubt(b"its", 0) == b"head "
     assert kitchen.table.in_doubt(b"its", 60) is None, "it has ended"
     kitchen.table.confirm(b"its", kitchen.epoch.value)
     assert kitchen.table.replay(b"its", 0) is not None
-
-
-def test_an_answer_without_a_proof_is_never_merely_confirmed() -> None:
-    kitchen = Replayed()
-    kitchen.table.put(b"key", reply_until(60), epoch=0, shards=0)
-    assert kitchen.table.in_doubt(b"key", 0) is None
 
 
 @given(bound=st.integers(1, 12), steps=STEPS)
@@ -362,7 +355,7 @@ def test_a_proof_begun_before_everything_was_forgotten_is_not_kept(caches: Cache
 
 def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no_other(caches: Caches) -> None:
     caches.keep_proof(b"its", proof(), caches.moment)
-    caches.keep_proof(b"another's", replace(proof(), client_id="billing"), caches.moment)
+    caches.keep_proof(b"another's", proof()._replace(client_id="billing"), caches.moment)
     begun, before = caches.moment, caches.epoch.value
     of_client, of_other = (caches.client_moment("plain", name) for name in ("orders", "billing"))
     caches.forget_client("plain", "orders")
@@ -383,7 +376,7 @@ def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no
 
 def test_a_client_is_forgotten_whatever_the_case_of_its_guid(caches: Caches) -> None:
     name = "3f0c1c9e-aaaa-4000-8000-00000000000b"
-    caches.keep_proof(b"its", replace(proof(), client_id=name), caches.moment)
+    caches.keep_proof(b"its", proof()._replace(client_id=name), caches.moment)
     caches.forget_client("plain", name.upper())
     assert caches.known_proof(b"its") is None
 

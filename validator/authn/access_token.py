@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from validator.authn.trusted import Expected, TokenRules, TrustedIssuers
 from validator.core import claims, entra, jws
-from validator.core.claims import Principal
+from validator.core.claims import Expectations, Principal
 from validator.core.jwks import VerificationKey
 from validator.core.telling import Step, Tell, nobody
 from validator.errors import Denied
 from validator.model import Reason
 from validator.ports import Clock
 
+_Judge = Callable[[jws.Jws, Expectations, float, Tell], Principal]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class VerifiedToken:
     """Whom a genuine token speaks for, and the key that says so."""
 
@@ -65,7 +67,7 @@ class AccessTokens:
             return None
         self._screen(parsed, expected, now)
         key = expected.issuer.key(parsed.kid, parsed.alg)
-        return None if key is None else self._conclude(parsed, key, expected, now)
+        return None if key is None else self._conclude(parsed, key, expected, now, claims.judge_screened)
 
     async def verify(self, token: bytes) -> VerifiedToken:
         """The same, asking the issuer where that is needed."""
@@ -73,7 +75,7 @@ class AccessTokens:
         expected = await self._issuers.ask(parsed.payload)
         self._screen(parsed, expected, self._clock.now())
         key = await expected.issuer.fetch_key(parsed.kid, parsed.alg)
-        return self._conclude(parsed, key, expected, self._clock.now())
+        return self._conclude(parsed, key, expected, self._clock.now(), claims.judge)
 
     async def verified_statement(self, token: bytes) -> tuple[jws.Jws, Expected, str]:
         """A signed statement of one of the issuers that is no access token, its issuer and the key that signed it;
@@ -108,10 +110,12 @@ class AccessTokens:
         claims.screen(parsed.payload, expected.token, now)
         self._tell(Step.SCREENED, None)
 
-    def _conclude(self, parsed: jws.Jws, key: VerificationKey, expected: Expected, now: float) -> VerifiedToken:
+    def _conclude(
+        self, parsed: jws.Jws, key: VerificationKey, expected: Expected, now: float, judge: _Judge
+    ) -> VerifiedToken:
         self._tell(Step.KEY, key)
         self._verifications()
         jws.verify(parsed, key.key)
         self._tell(Step.SIGNATURE, None)
-        principal = claims.judge(parsed, expected.token, now, self._tell)
+        principal = judge(parsed, expected.token, now, self._tell)
         return VerifiedToken(principal, self._issuers.key_id(expected, key.thumbprint))

@@ -130,11 +130,11 @@ class TrustedIssuers:
 
     def _named(self, payload: Mapping[str, Any]) -> Expected | None:
         name = payload.get("iss")
-        known = [
-            self._expectations(index, trusted, trusted.issuer.metadata.issuer)
-            for index, trusted in enumerate(self._trusted)
-            if trusted.issuer.metadata is not None and trusted.issuer.metadata.issuer == name
-        ]
+        known = []
+        for index, trusted in enumerate(self._trusted):
+            metadata = trusted.issuer.metadata
+            if metadata is not None and metadata.issuer == name:
+                known.append(self._expectations(index, trusted, metadata.issuer))
         if len(known) > 1:  # one name for two versions: the version tells
             known.sort(key=lambda expected: expected.token.version != payload.get("ver"))
         return known[0] if known else None

@@ -41,7 +41,7 @@ class Reply:
 class _Generation:
     """Entries in columns: ``places`` says in which row a key's entry stands."""
 
-    __slots__ = ("deadlines", "epochs", "heads", "places", "proof_keys", "rests", "shards", "tallies")
+    __slots__ = ("deadlines", "epochs", "heads", "places", "rests", "shards", "tallies")
 
     def __init__(self) -> None:
         self.places: dict[bytes, int] = {}
@@ -51,7 +51,6 @@ class _Generation:
         self.heads: list[bytes] = []
         self.rests: list[bytes] = []
         self.tallies: list[Tally] = []
-        self.proof_keys: list[bytes | None] = []
 
 
 class Replies:
@@ -103,15 +102,11 @@ class Replies:
         row = young.places[key]
         return Reply(Rendered(young.heads[row], young.rests[row]), young.tallies[row], young.deadlines[row])
 
-    def in_doubt(self, key: bytes, now: float) -> tuple[bytes, bytes] | None:
-        """The key of the proof and the head of an answer that lasts, but may have become untrue; ``None`` also
-        for one that rests on no kept proof."""
+    def in_doubt(self, key: bytes, now: float) -> bytes | None:
+        """The head of an answer that lasts, but may have become untrue."""
         young = self._young
         row = young.places.get(key)
-        if row is None or now >= young.deadlines[row]:
-            return None
-        proof_key = young.proof_keys[row]
-        return None if proof_key is None else (proof_key, young.heads[row])
+        return None if row is None or now >= young.deadlines[row] else young.heads[row]
 
     def confirm(self, key: bytes, epoch: int) -> None:
         """An answer ``in_doubt`` was judged again at ``epoch``, and is the same."""
@@ -119,18 +114,17 @@ class Replies:
         row = young.places[key]
         young.epochs[row] = epoch
 
-    def put(self, key: bytes, reply: Reply, *, epoch: int, shards: int, proof_key: bytes | None = None) -> None:
+    def put(self, key: bytes, reply: Reply, *, epoch: int, shards: int) -> None:
         """Keeps an answer until its deadline.
 
         Args:
             epoch: at which it was judged.
             shards: what a change must touch to make it doubtful, as ``ShardedEpoch.packed``.
-            proof_key: under which the proof that it rests on is kept.
         """
         self._make_room()
         self._old.places.pop(key, None)
         rendered = reply.rendered
-        self._write(key, reply.deadline, epoch, shards, rendered.head, rendered.rest, reply.tally, proof_key)
+        self._write(key, reply.deadline, epoch, shards, rendered.head, rendered.rest, reply.tally)
 
     def discard(self, key: bytes) -> None:
         self._young.places.pop(key, None)
@@ -156,7 +150,6 @@ class Replies:
             old.heads[row],
             old.rests[row],
             old.tallies[row],
-            old.proof_keys[row],
         )
         return self._young.places[key]
 
@@ -169,7 +162,6 @@ class Replies:
         head: bytes,
         rest: bytes,
         tally: Tally,
-        proof_key: bytes | None,
     ) -> None:
         young = self._young
         row = young.places.get(key)
@@ -181,7 +173,6 @@ class Replies:
             young.heads.append(head)
             young.rests.append(rest)
             young.tallies.append(tally)
-            young.proof_keys.append(proof_key)
         else:
             young.deadlines[row] = deadline
             young.epochs[row] = epoch
@@ -189,7 +180,6 @@ class Replies:
             young.heads[row] = head
             young.rests[row] = rest
             young.tallies[row] = tally
-            young.proof_keys[row] = proof_key
 
     def _make_room(self) -> None:
         if self._dropped:
@@ -206,6 +196,5 @@ class Replies:
         for _ in range(min(_FREED_AT_ONCE, len(last.places))):
             last.places.popitem()
         del last.heads[-_FREED_AT_ONCE:]
-        del last.proof_keys[-_FREED_AT_ONCE:]
         if not last.places and not last.heads:
             self._dropped.pop()

@@ -56,6 +56,10 @@ def extract(authorization: bytes | None, session: bytes | None, *, max_token_byt
         if len(session) > MAX_COOKIE_BYTES:
             raise Denied(Reason.SESSION_INVALID, f"the cookie is longer than {MAX_COOKIE_BYTES} bytes")
         return SessionCookie(session)
+    if authorization.startswith(b"Bearer "):  # as nearly every client spells it
+        value = authorization[len(b"Bearer ") :]
+        if 0 < len(value) <= max_token_bytes and b" " not in value and b"\t" not in value:
+            return BearerToken(value)
     scheme, _, value = authorization.strip(b" \t").partition(b" ")
     value = value.lstrip(b" ")
     kind = scheme.lower()

@@ -8,10 +8,15 @@ signed it, lives here (RFC 7515, RFC 8725). Which key may sign is ``jwks``'s bus
 import binascii
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import jwt
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from jwt.algorithms import Algorithm
 
 from validator.errors import Denied
@@ -25,8 +30,18 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     )
 }  # fmt: skip
 
+# What most tokens are signed with, verified with the same library but for two objects that PyJWT makes for each.
+_PKCS1: Final = PKCS1v15()
+_PKCS1_HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
+    "RS256": hashes.SHA256(), "RS384": hashes.SHA384(), "RS512": hashes.SHA512(),
+}  # fmt: skip
+
 _SHARED_SECRET: Final = frozenset({"HS256", "HS384", "HS512"})
 _MAX_DEPTH = 64
+_WHITESPACE: Final = " \t\r\n"  # RFC 8259 section 2
+# Tokens signed with one key begin alike: some keys of some issuers are in use at a time.
+_KNOWN_HEADERS: Final = 256
+_KNOWN_HEADER_BYTES: Final = 512
 # Strings first, closed or not, so that a bracket in one does not count and no byte is looked at twice.
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{\]}]', re.DOTALL)
 _JWE_DOTS = 4
@@ -39,7 +54,7 @@ _PADDING: Final = (b"", None, b"==", b"=")
 _LAST: Final = (None, None, frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Jws:
     """A compact JWS taken apart; nothing in it is to be believed before ``verify``.
 
@@ -49,7 +64,7 @@ class Jws:
     alg: str
     kid: str | None
     typ: str | None
-    header: dict[str, Any]
+    header: Mapping[str, Any]
     payload: dict[str, Any]
     signing_input: bytes
     signature: bytes
@@ -115,7 +130,12 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     text = data.decode("utf-8")
     if _too_deep(text):
         raise ValueError("nested too deep")
-    value = _decoder.decode(text)
+    if text.startswith("{"):
+        value, end = _decoder.raw_decode(text)
+        if end != len(text) and text[end:].strip(_WHITESPACE):
+            raise ValueError("something follows the object")
+    else:
+        value = _decoder.decode(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")  # noqa: TRY004 - one kind of error for one kind of input
     return value
@@ -130,13 +150,27 @@ def _read_part(part: bytes, name: str) -> dict[str, Any]:
         ) from None  # the cause would quote the token
 
 
-def _optional_string(header: dict[str, Any], name: str) -> str | None:
+def _optional_string(header: Mapping[str, Any], name: str) -> str | None:
     value = header.get(name)
     if value is None and name not in header:
         return None
     if not isinstance(value, str):
         raise _malformed(f"the header's {name} is not a string")
     return value
+
+
+def _read_header(part: bytes) -> tuple[str, str | None, str | None, Mapping[str, Any]]:
+    """``alg``, ``kid``, ``typ`` and the whole header."""
+    header = _read_part(part, "header")
+    alg = header.get("alg")
+    if not isinstance(alg, str):
+        raise _malformed("the header names no alg")
+    if "crit" in header:
+        raise _malformed("the header holds crit, and no extension is understood (RFC 7515 section 4.1.11)")
+    return alg, _optional_string(header, "kid"), _optional_string(header, "typ"), MappingProxyType(header)
+
+
+_known_header = lru_cache(_KNOWN_HEADERS)(_read_header)
 
 
 def looks_like_jwt(token: bytes) -> bool:
@@ -166,14 +200,8 @@ def parse(token: bytes, *, max_bytes: int) -> Jws:
         raise _malformed("not a compact JWS of three parts; opaque tokens cannot be read")
     signing_input, _, last = token.rpartition(b".")
     first, _, second = signing_input.partition(b".")
-    header = _read_part(first, "header")
-    alg = header.get("alg")
-    if not isinstance(alg, str):
-        raise _malformed("the header names no alg")
-    if "crit" in header:
-        raise _malformed("the header holds crit, and no extension is understood (RFC 7515 section 4.1.11)")
-    kid = _optional_string(header, "kid")
-    typ = _optional_string(header, "typ")
+    known = len(first) <= _KNOWN_HEADER_BYTES
+    alg, kid, typ, header = _known_header(first) if known else _read_header(first)
     payload = _read_part(second, "payload")
     try:
         signature = decode_base64url(last)
@@ -204,8 +232,13 @@ def verify(jws: Jws, key: Any) -> None:
     Raises:
         Denied: ``signature_invalid``.
     """
+    digest = _PKCS1_HASHES.get(jws.alg)
     try:
-        valid = ALGORITHMS[jws.alg].verify(jws.signing_input, key, jws.signature)
+        if digest is None:
+            valid = ALGORITHMS[jws.alg].verify(jws.signing_input, key, jws.signature)
+        else:
+            key.verify(jws.signature, jws.signing_input, _PKCS1, digest)  # raises where it does not fit
+            valid = True
     except Exception:  # noqa: BLE001 - whatever a crafted signature upsets in the library, it is not a valid one
         valid = False
     if not valid:

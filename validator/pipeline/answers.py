@@ -37,7 +37,6 @@ class Answers:
         self,
         route: Route,
         key: bytes | None,
-        proof_key: bytes,
         proof: Proof,
         application: Application,
         session: Session | None,
@@ -72,7 +71,7 @@ class Answers:
         if now < deadline:
             self._caches.denials.discard(key)
             shards = self._shards(strategy, proof, session)
-            self._caches.replies.put(key, answer, epoch=epoch, shards=shards, proof_key=proof_key)
+            self._caches.replies.put(key, answer, epoch=epoch, shards=shards)
         return answer
 
     def is_as_told(self, head: bytes, proof: Proof, application: Application) -> bool:
@@ -127,10 +126,10 @@ class Answers:
 
     def tally(self, strategy: str, method: Method | None, outcome: str, reason: str) -> Tally:
         """Where such answers are counted."""
-        key = (strategy, method.value if method else _NO_METHOD, outcome, reason)
+        key = (strategy, method or _NO_METHOD, outcome, reason)
         tally = self.tallies.get(key)
         if tally is None:
-            tally = self.tallies[key] = Tally()
+            tally = self.tallies[strategy, str(key[1]), outcome, reason] = Tally()
         return tally
 
     def _told(self, application: Application, method: Method) -> tuple[bytes, Rendered]:

@@ -7,7 +7,6 @@ Law of this file: the one way from a request to an answer, and the sole catcher 
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 
 import structlog
 
@@ -29,7 +28,7 @@ from validator.model import (
     SessionCookie,
 )
 from validator.pipeline.answers import Answers
-from validator.pipeline.strategy import Lifetimes, Route, Strategy
+from validator.pipeline.strategy import DIGEST_BYTES, Lifetimes, Route, Strategy
 from validator.ports import Clock, Registry, Revocations
 from validator.singleflight import SingleFlight
 
@@ -97,11 +96,11 @@ class Pipeline:
         if authorization is not None:
             digest = route.authorization_seed.copy()
             digest.update(authorization)
-            key = digest.digest()
+            key = digest.digest() + route.name
         elif session:
             digest = route.session_seed.copy()
             digest.update(session)
-            key = digest.digest()
+            key = digest.digest() + route.name
         else:
             key = route.no_credential_key
         caches = self._caches
@@ -120,7 +119,7 @@ class Pipeline:
         """
         digest = seed.copy()
         digest.update(value)
-        key = digest.digest()
+        key = digest.digest() + route.name
         caches = self._caches
         replies = caches.replies
         known = replies.replay(key, now)
@@ -135,12 +134,12 @@ class Pipeline:
         what is written about the application are judged as for a new one; if anything differs, a new one it is.
         """
         caches = self._caches
-        doubtful = caches.replies.in_doubt(key, now)
-        if doubtful is None:
+        head = caches.replies.in_doubt(key, now)
+        if head is None:
             return False
         epoch = self._epoch.value
         try:
-            if not self._is_same(route, *doubtful, now):
+            if not self._is_same(route, key[:DIGEST_BYTES], head, now):
                 return False
         except Exception:  # noqa: BLE001 - judging it meets that again, and says what it is
             return False
@@ -157,7 +156,7 @@ class Pipeline:
             return False
         application = authorize(self._registry.find(strategy.name, proof.client_id), route.service)
         # The session that the answer names is to count as well.
-        evidence = proof if proof.opens is None else replace(proof, session=proof.opens)
+        evidence = proof if proof.opens is None else proof._replace(session=proof.opens)
         if self._revocations.covers(evidence, application):
             return False
         return self._answers.is_as_told(head, proof, application)
@@ -184,14 +183,14 @@ class Pipeline:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.METHOD_NOT_ENABLED, f"{method.value} is off under this strategy"
                 )
-            proof_key = route.proof_key(credential)
+            proof_key = route.proof_key(key, authorization, credential)
             proof = self._proven(strategy, method, proof_key, now)
             if proof is None:
                 proof = strategy.authenticators[method].prove_now(credential, now)
                 if proof is None:
                     return self._judge(route, key, credential, method, proof_key, started)
                 proof = self._keep(strategy, proof_key, proof, now, self._caches.moment)
-            answer = self._conclude(route, key, proof_key, proof, now)
+            answer = self._conclude(route, key, proof, now)
         except AuthError as error:
             answer = self._answers.refused(route, key, method, error, now, proof)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
@@ -228,7 +227,7 @@ class Pipeline:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.KEY_UNKNOWN, "its key was withdrawn while it was judged"
                 )
-            answer = self._conclude(route, remembered(), proof_key, proof, self._clock.now())
+            answer = self._conclude(route, remembered(), proof, self._clock.now())
         except AuthError as error:
             answer = self._answers.refused(route, remembered(), method, error, self._clock.now(), proof)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
@@ -251,7 +250,7 @@ class Pipeline:
             return proof  # opening a cookie again costs less than remembering it
         # A credential that was forgotten while it was judged opens no session that would outlive it.
         if Method.SESSION in strategy.methods and begun == self._caches.moment:
-            proof = replace(proof, opens=self._begin(strategy, proof, now))
+            proof = proof._replace(opens=self._begin(strategy, proof, now))
         if now < proof.good_until:
             self._caches.keep_proof(proof_key, proof, begun)
         return proof
@@ -267,7 +266,7 @@ class Pipeline:
             rules=strategy.session_rules,
         )
 
-    def _conclude(self, route: Route, key: bytes | None, proof_key: bytes, proof: Proof, now: float) -> Reply:
+    def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float) -> Reply:
         """From a proof to an answer, without an await: nothing changes while it is judged. Without a ``key`` the
         answer is not kept."""
         strategy = route.strategy
@@ -280,7 +279,7 @@ class Pipeline:
         cookie = None
         if session is not None and fresh:
             cookie = strategy.ring.seal(session, secrets.token_bytes(NONCE_BYTES))
-        return self._answers.allowed(route, key, proof_key, proof, application, session, cookie, now, epoch)
+        return self._answers.allowed(route, key, proof, application, session, cookie, now, epoch)
 
     def _session(
         self, strategy: Strategy, proof: Proof, application: Application, now: float
@@ -293,10 +292,10 @@ class Pipeline:
         if proof.opens is None:
             return None, False
         opens = proof.opens
-        if now >= opens.ends_at or self._revocations.covers(replace(proof, session=opens), application):
+        if now >= opens.ends_at or self._revocations.covers(proof._replace(session=opens), application):
             opens = self._begin(strategy, proof, now)
             # The credential counts for this request alone, or the client's sessions ended in this very moment.
-            if now >= opens.ends_at or self._revocations.covers(replace(proof, session=opens), application):
+            if now >= opens.ends_at or self._revocations.covers(proof._replace(session=opens), application):
                 return None, False
         return sessions.renewed(opens, now), True
 

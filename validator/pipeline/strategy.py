@@ -1,5 +1,6 @@
 """What requests are judged by: strategies, and what all requests for one service under one have in common."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,9 @@ from validator.caching import Caches
 from validator.core.sessions import KeyRing, SessionRules
 from validator.model import BearerToken, ClientCredentials, Credential, Method, SessionCookie
 from validator.ports import Authenticator
+
+DIGEST_BYTES = 32
+_NAME_BYTES = 16  # no two of any number of services share one
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +43,40 @@ class Route:
     """What every request for one service under one strategy has in common.
 
     Attributes:
-        authorization_seed: ``caches.digest`` of it and the ``Authorization`` value is the key of an answer.
-        session_seed: the same with the value of the session cookie.
+        name: sets this route's answers apart from those to the same credential on another.
+        authorization_seed: digested on with the value of ``Authorization``, and ``name`` behind it: the key of an
+            answer.
+        session_seed: the same for the value of the session cookie.
+        no_credential_key: of the answer to a request without any.
     """
 
-    __slots__ = ("_proof_seeds", "authorization_seed", "no_credential_key", "service", "session_seed", "strategy")
+    __slots__ = ("authorization_seed", "name", "no_credential_key", "service", "session_seed", "strategy")
 
     def __init__(self, strategy: Strategy, service: str, caches: Caches) -> None:
         self.strategy = strategy
         self.service = service
         under = [strategy.fingerprint, strategy.name.encode()]
-        parts = [b"reply", *under, service.encode()]
-        self.authorization_seed = caches.seed([*parts, b"authorization"])
-        self.session_seed = caches.seed([*parts, b"session"])
-        self.no_credential_key = caches.seed([*parts, b"none"]).digest()
-        kinds = (BearerToken, ClientCredentials, SessionCookie)
-        self._proof_seeds = {kind: caches.seed([b"proof", *under, kind.__name__.encode()]) for kind in kinds}
+        self.authorization_seed = caches.seed([*under, b"authorization"])
+        self.session_seed = caches.seed([*under, b"session"])
+        self.name = caches.seed([*under, b"route", service.encode()]).digest()[:_NAME_BYTES]
+        self.no_credential_key = caches.seed([*under, b"none"]).digest() + self.name
 
-    def proof_key(self, credential: Credential) -> bytes:
-        """Under which the proof of a credential is kept, whichever service it calls."""
-        digest = self._proof_seeds[type(credential)].copy()
+    def proof_key(self, key: bytes, authorization: bytes | None, credential: Credential) -> bytes:
+        """Under which the proof of a credential is kept: whichever service it calls, however it is spelled.
+
+        Args:
+            key: of the answer.
+            authorization: the header's value, as ``key`` was made from it.
+        """
         match credential:
-            case BearerToken(value) | SessionCookie(value):
-                digest.update(value)
+            case BearerToken(token):
+                usual = b"Bearer " + token
             case ClientCredentials(client_id, client_secret):
-                name = client_id.encode()
-                digest.update(len(name).to_bytes(8, "big") + name + client_secret.encode())
+                usual = b"Basic " + b64encode(f"{client_id}:{client_secret}".encode())
+            case SessionCookie():
+                return key[:DIGEST_BYTES]
+        if usual == authorization:
+            return key[:DIGEST_BYTES]
+        digest = self.authorization_seed.copy()
+        digest.update(usual)
         return digest.digest()

@@ -4,8 +4,11 @@ Law of this file: names, labels and help texts. The hot path writes plain intege
 Labels come from the configuration and from closed lists, never from a request.
 """
 
+import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,7 +21,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from validator import __version__
@@ -74,12 +78,8 @@ class Metrics(Collector):
         self._plane = plane
         self._ready = ready
         self._registry = CollectorRegistry(auto_describe=False)
-        self._judgements = Histogram(
-            "validator_decision_seconds",
-            "Time to judge a request whose answer could not be replayed",
-            buckets=_JUDGEMENT_BUCKETS,
-            registry=self._registry,
-        )
+        self._judgements = [0] * (len(_JUDGEMENT_BUCKETS) + 1)
+        self._judging_s = 0.0
         self._idp_requests = Counter(
             "validator_idp_requests",
             "Calls to identity providers",
@@ -104,7 +104,8 @@ class Metrics(Collector):
 
     def judged(self, seconds: float) -> None:
         """One judgement, replays apart."""
-        self._judgements.observe(seconds)
+        self._judgements[bisect_left(_JUDGEMENT_BUCKETS, seconds)] += 1
+        self._judging_s += seconds
 
     def verified(self, strategy: str) -> None:
         """One signature checked."""
@@ -119,9 +120,16 @@ class Metrics(Collector):
 
         return observe
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Called by ``prometheus_client`` at each scrape."""
         yield from self._decisions()
+        bounds = (*map(str, _JUDGEMENT_BUCKETS), "+Inf")
+        yield HistogramMetricFamily(
+            "validator_decision_seconds",
+            "Time to judge a request whose answer could not be replayed",
+            buckets=list(zip(bounds, accumulate(self._judgements), strict=True)),
+            sum_value=self._judging_s,
+        )
         yield from self._cache_state()
         yield from self._issuer_state()
         plane = self._plane()
@@ -131,6 +139,9 @@ class Metrics(Collector):
         )
         yield CounterMetricFamily(
             "validator_bad_requests", "Data plane requests that were no requests", plane.bad_requests
+        )
+        yield GaugeMetricFamily(
+            "validator_tasks", "Tasks of the event loop that are alive", len(asyncio.all_tasks())
         )
         yield GaugeMetricFamily("validator_ready", "Whether /readyz answers 200", float(self._ready()))
         info = GaugeMetricFamily("validator_build_info", "The running version", labels=["version"])
