@@ -137,13 +137,18 @@ async def test_a_cached_decision_costs_a_few_digests(line: Line, idp: CannedIdp)
             line.connection.data_received(each)
 
     ratios = []
-    for _ in range(25):
-        spent = []
-        for work in (digests, decisions):
-            began = time.process_time_ns()
-            work()
-            spent.append(time.process_time_ns() - began)
-        ratios.append(spent[1] / spent[0])
+    tracing = sys.gettrace()  # a measurement of coverage slows one side alone
+    sys.settrace(None)
+    try:
+        for _ in range(25):
+            spent = []
+            for work in (digests, decisions):
+                began = time.process_time_ns()
+                work()
+                spent.append(time.process_time_ns() - began)
+            ratios.append(spent[1] / spent[0])
+    finally:
+        sys.settrace(tracing)
     assert statistics.median(ratios) < 4.4, sorted(ratios)  # 2.3 when this was written
 
 

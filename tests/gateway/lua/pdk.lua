@@ -3,29 +3,29 @@
 
 local new_cache = require "pdk_cache"
 
-local concat = table.concat
+local band = require("bit").band
+local concat, lower = table.concat, string.lower
 local error, ipairs, pairs, setmetatable, tostring, type = error, ipairs, pairs, setmetatable, tostring, type
 
 local MAX_HEADERS_DEFAULT = 100
 local MAX_HEADERS = 1000
 local UUID = "^%x%x%x%x%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%-%x%x%x%x%x%x%x%x%x%x%x%x$"
 
-local function only_in(...)
-  local phases = {}
-  for _, phase in ipairs { ... } do
-    phases[phase] = true
+-- What ngx.ctx.KONG_PHASE holds; Kong compares bits as well, which costs a request far less than names would.
+local PHASES = { rewrite = 0x10, access = 0x20, header_filter = 0x200, body_filter = 0x400, log = 0x2000 }
+local IN_ACCESS = PHASES.rewrite + PHASES.access
+local BEFORE_BODY = IN_ACCESS + PHASES.header_filter
+local IN_REQUEST = BEFORE_BODY + PHASES.body_filter + PHASES.log
+
+local function check_phase(accepted)
+  local phase = ngx.ctx.KONG_PHASE
+  if not phase then
+    error("no phase in ngx.ctx.KONG_PHASE", 3)
   end
-  return function(name)
-    local phase = ngx.get_phase()
-    if not phases[phase] then
-      error("function '" .. name .. "' cannot be called in " .. phase .. " phase", 3)
-    end
+  if band(phase, accepted) == 0 then
+    error("function cannot be called in " .. ngx.get_phase() .. " phase", 3)
   end
 end
-
-local in_request = only_in("rewrite", "access", "header_filter", "body_filter", "log")
-local in_access = only_in("rewrite", "access")
-local before_body = only_in("rewrite", "access", "header_filter")
 
 local function check_header(name, value)
   if type(name) ~= "string" then
@@ -47,28 +47,28 @@ local function request()
   local _M = {}
 
   function _M.get_method()
-    in_request("get_method")
+    check_phase(IN_REQUEST)
     return ngx.req.get_method()
   end
 
   function _M.get_path()
-    in_request("get_path")
+    check_phase(IN_REQUEST)
     return (ngx.var.request_uri:match("^[^?]*"))
   end
 
   -- Names are in lower case; a header that came more than once is a table of its values.
   function _M.get_headers(max_headers)
-    in_request("get_headers")
+    check_phase(IN_REQUEST)
     max_headers = max_headers or MAX_HEADERS_DEFAULT
     if type(max_headers) ~= "number" or max_headers < 1 or max_headers > MAX_HEADERS then
       error("max_headers must be a number between 1 and " .. MAX_HEADERS, 2)
     end
-    return (ngx.req.get_headers(max_headers))
+    return ngx.req.get_headers(max_headers)
   end
 
   -- Of a repeated header the first value; hyphens may be asked for as underscores.
   function _M.get_header(name)
-    in_request("get_header")
+    check_phase(IN_REQUEST)
     if type(name) ~= "string" then
       error("header name must be a string", 2)
     end
@@ -86,13 +86,20 @@ local function service_request()
   local _M = {}
 
   function _M.set_header(name, value)
-    in_access("set_header")
+    check_phase(IN_ACCESS)
     check_header(name, value)
-    ngx.req.set_header(name, value)
+    local lowered = lower(name)
+    if lowered == "host" or lowered == ":authority" then
+      error("this stand-in sets no " .. name, 2)
+    end
+    if value == "" then
+      value = " " -- nginx would drop the header
+    end
+    ngx.req.set_header(name, type(value) == "string" and value or tostring(value))
   end
 
   function _M.clear_header(name)
-    in_access("clear_header")
+    check_phase(IN_ACCESS)
     if type(name) ~= "string" then
       error("header must be a string", 2)
     end
@@ -106,7 +113,7 @@ local function response()
   local _M = {}
 
   function _M.set_header(name, value)
-    before_body("set_header")
+    check_phase(BEFORE_BODY)
     if type(value) ~= "table" then
       check_header(name, value)
     end
@@ -114,7 +121,7 @@ local function response()
   end
 
   function _M.add_header(name, value)
-    before_body("add_header")
+    check_phase(BEFORE_BODY)
     check_header(name, value)
     local values = ngx.header[name]
     if values == nil then
@@ -127,7 +134,7 @@ local function response()
   end
 
   function _M.exit(status, body, headers)
-    in_access("exit")
+    check_phase(IN_ACCESS)
     if type(status) ~= "number" or status < 100 or status > 599 then
       error("code must be a number between 100 and 599", 2)
     end
@@ -152,7 +159,7 @@ local function client(consumers)
   local _M = {}
 
   function _M.authenticate(consumer, credential)
-    in_access("authenticate")
+    check_phase(IN_ACCESS)
     if consumer ~= nil and type(consumer) ~= "table" then
       error("consumer must be a table or nil", 2)
     end
@@ -162,17 +169,18 @@ local function client(consumers)
     if consumer == nil and credential == nil then
       error("either credential or consumer must be provided", 2)
     end
-    ngx.ctx.authenticated_consumer = consumer
-    ngx.ctx.authenticated_credential = credential
+    local request_ctx = ngx.ctx
+    request_ctx.authenticated_consumer = consumer
+    request_ctx.authenticated_credential = credential
   end
 
   function _M.get_credential()
-    in_request("get_credential")
+    check_phase(IN_REQUEST)
     return ngx.ctx.authenticated_credential
   end
 
   function _M.get_consumer()
-    in_request("get_consumer")
+    check_phase(IN_REQUEST)
     return ngx.ctx.authenticated_consumer
   end
 
@@ -211,18 +219,21 @@ local function log()
   return _M
 end
 
+local CTX_KEYS = { shared = {}, plugin = {} }
+
 -- kong.ctx.shared is one table for a request; kong.ctx.plugin one for a request and a plugin.
 local function ctx()
   return setmetatable({}, {
     __index = function(_, name)
-      if name ~= "shared" and name ~= "plugin" then
+      if not CTX_KEYS[name] then
         error("kong.ctx has no '" .. tostring(name) .. "'", 2)
       end
-      local key = "kong_ctx_" .. name
-      local found = ngx.ctx[key]
+      local request_ctx = ngx.ctx
+      local key = CTX_KEYS[name]
+      local found = request_ctx[key]
       if not found then
         found = {}
-        ngx.ctx[key] = found
+        request_ctx[key] = found
       end
       return found
     end,
@@ -232,9 +243,11 @@ end
 local function router()
   return {
     get_service = function()
+      check_phase(IN_REQUEST)
       return ngx.ctx.route and ngx.ctx.route.service
     end,
     get_route = function()
+      check_phase(IN_REQUEST)
       return ngx.ctx.route
     end,
   }
@@ -250,6 +263,7 @@ return function(consumers, dict)
     client = client(consumers),
     router = router(),
     cache = new_cache(dict),
+    PHASES = PHASES,
     ctx = ctx(),
     log = log(),
     db = { consumers = {

@@ -6,8 +6,8 @@ local replies = require "kong.plugins.credential-validator.reply"
 local sha256 = require "resty.sha256"
 local sidecar = require "kong.plugins.credential-validator.sidecar"
 
-local byte, format, gsub, match = string.byte, string.format, string.gsub, string.match
-local min, tonumber, type = math.min, tonumber, type
+local byte, find, format, match, sub = string.byte, string.find, string.format, string.match, string.sub
+local concat, min, tonumber, type = table.concat, math.min, tonumber, type
 local now = ngx.now
 
 local CACHEABLE = { [200] = true, [401] = true, [403] = true, [429] = true }
@@ -21,15 +21,26 @@ local OPTIONS = { ttl = ASK_TTL_S, neg_ttl = ASK_TTL_S, resurrect_ttl = 0.001 }
 
 local _M = {}
 
-local function hex(char)
-  return format("%02x", byte(char))
+local HEX = {}
+for code = 0, 255 do
+  HEX[code] = format("%02x", code)
+end
+
+local function hex(bytes)
+  local digits = {}
+  for at = 1, #bytes do
+    digits[at] = HEX[byte(bytes, at)]
+  end
+  return concat(digits)
 end
 
 -- Everything that the answer depends on, and the credential only as a digest.
 local function key_of(conf, path, authorization, session)
   local digest = sha256:new()
-  digest:update((authorization and #authorization or "none") .. ":" .. (authorization or "") .. (session or ""))
-  return "credential-validator:" .. conf.__plugin_id .. ":" .. path .. ":" .. gsub(digest:final(), ".", hex)
+  digest:update((authorization and #authorization or "none") .. ":")
+  digest:update(authorization or "")
+  digest:update(session or "")
+  return "credential-validator:" .. conf.__plugin_id .. ":" .. path .. ":" .. hex(digest:final())
 end
 
 local function freeze(reply, ttl)
@@ -41,11 +52,12 @@ local function thaw(value)
   if type(value) ~= "string" then
     return nil
   end
-  local expires_at, bytes = match(value, "^(%d+%.%d+)\n(.*)$")
+  local line_end = find(value, "\n", 1, true)
+  local expires_at = line_end and match(sub(value, 1, line_end - 1), "^%d+%.%d+$")
   if not expires_at or tonumber(expires_at) <= now() then
     return nil
   end
-  return (replies.parse(bytes))
+  return (replies.parse(sub(value, line_end + 1)))
 end
 
 -- kong.cache's callback. `own` carries the whole answer, cookies and errors included, to the one request that asked.
