@@ -260,7 +260,6 @@ class Connection(asyncio.Protocol):
         self._held.clear()
         plane = self._plane
         now = plane.now()
-        answer, asked = self._answer(now)
         parser = self._parser
         without_body = parser.get_method() == b"HEAD"
         connection = b""
@@ -271,14 +270,17 @@ class Connection(asyncio.Protocol):
             self._closing = True
         elif not self._http_1_1:
             connection = b"keep-alive"
+        usual = self._task is None and not (connection or without_body)
+        answer = self._answer(now, usual=usual)
+        if isinstance(answer, bytes):
+            self._transport.write(answer)
+            return
         if self._task is None and isinstance(answer, Reply):
             self._transport.write(
                 answer.rendered.wire(answer.deadline - now, without_body=without_body, connection=connection)
             )
             if self._closing:
                 self._finish()
-            elif not (connection or without_body or self._body_bytes):
-                self._asked = asked
             return
         self._waiting.append((answer, without_body, connection))
         if self._task is None:
@@ -286,23 +288,32 @@ class Connection(asyncio.Protocol):
         if len(self._waiting) >= plane.bounds.max_pipelined:
             self._pause_reading()
 
-    def _answer(self, now: float) -> tuple[Reply | Awaitable[Reply], Asked | None]:
-        """The answer, and what was asked if that was a credential for a route."""
+    def _answer(self, now: float, *, usual: bool) -> bytes | Reply | Awaitable[Reply]:
+        """The answer; whole, if it is known and wanted in the ``usual`` form."""
         plane = self._plane
         pipeline = plane.pipeline
         route = plane.routes.find(self._target)
         if route is None:
-            return pipeline.strategy_unknown(plane.routes.strategy(self._target)), None
+            return pipeline.strategy_unknown(plane.routes.strategy(self._target))
         if self._repeated:
-            error = Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice")
-            return pipeline.refuse(route, error), None
-        session = None
-        if self._cookie is not None and self._authorization is None:
+            return pipeline.refuse(route, Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice"))
+        authorization, session = self._authorization, None
+        if self._cookie is not None and authorization is None:
             try:
                 session = session_cookie(self._cookie, plane.cookie_name)
             except Denied as error:
-                return pipeline.refuse(route, error), None
-        return pipeline.answer(route, self._authorization, session, now), (route, self._authorization, session)
+                return pipeline.refuse(route, error)
+        if usual:
+            if not self._body_bytes:
+                self._asked = route, authorization, session
+            wire = None
+            if authorization is not None:
+                wire = pipeline.replay(route, route.authorization_seed, authorization, now)
+            elif session:
+                wire = pipeline.replay(route, route.session_seed, session, now)
+            if wire is not None:
+                return wire
+        return pipeline.answer(route, authorization, session, now)
 
     # Answers that somebody had to be asked for, and those behind them
 
