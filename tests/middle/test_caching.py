@@ -1,11 +1,10 @@
 """What was kept is given back unchanged or not at all, within its bound, and a change reaches what it is about."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from validator.caching import Caches, Generations, Replies, Reply, ShardedEpoch, Tally
+from validator.caching import NO_SHARDS, Caches, Generations, Replies, Reply, ShardedEpoch, Shards, Tally
 from validator.caching.proofs import packed, unpacked
 from validator.core.reply import Rendered
 from validator.model import Method, Proof, Session
@@ -147,6 +146,11 @@ def test_it_is_a_dictionary_that_may_forget(bound: int, steps: list[Step]) -> No
 # The epoch
 
 
+def of(*shards: int) -> Shards:
+    first, second, third, fourth = (*shards, *NO_SHARDS)[:4]
+    return first, second, third, fourth
+
+
 @pytest.fixture
 def epoch() -> ShardedEpoch:
     return ShardedEpoch()
@@ -163,36 +167,34 @@ def test_a_touched_client_is_doubtful_and_others_are_not(epoch: ShardedEpoch) ->
     before = epoch.value
     epoch.touch_client("plain", "orders")
     assert epoch.value != before
-    assert not epoch.unmoved_since(before, epoch.packed([mine]))
-    assert not epoch.unmoved_since(before, epoch.packed([other, mine]))
-    assert epoch.unmoved_since(before, epoch.packed([other]))
-    assert epoch.unmoved_since(epoch.value, epoch.packed([mine])), "judged after the change"
+    assert not epoch.unmoved_since(before, *of(mine))
+    assert not epoch.unmoved_since(before, *of(other, mine))
+    assert epoch.unmoved_since(before, *of(other))
+    assert epoch.unmoved_since(epoch.value, *of(mine)), "judged after the change"
 
 
 def test_the_case_of_a_guid_does_not_matter(epoch: ShardedEpoch) -> None:
     guid = "3f0c1c9e-aaaa-4000-8000-00000000000b"
-    shards = epoch.packed([epoch.client_shard("plain", guid)])
+    shards = epoch.shards("plain", guid)
     epoch.touch_client("plain", guid.upper())
-    assert not epoch.unmoved_since(0, shards)
+    assert not epoch.unmoved_since(0, *shards)
 
 
 def test_a_touched_id_is_doubtful_and_clients_are_not(epoch: ShardedEpoch) -> None:
     """Ids and clients lie apart, so that a revoked token never makes a client's other answers doubtful."""
     epoch.touch_id("jti-1")
-    assert not epoch.unmoved_since(0, epoch.packed([epoch.id_shard("jti-1")]))
+    assert not epoch.unmoved_since(0, *of(epoch.id_shard("jti-1")))
     clients = {epoch.client_shard("plain", f"c{number}") for number in range(500)}
     assert max(clients) < 4096
-    assert all(epoch.unmoved_since(0, epoch.packed([shard])) for shard in range(4096))
+    assert all(epoch.unmoved_since(0, *of(shard)) for shard in range(4096))
 
 
-@pytest.mark.parametrize(
-    "shards", [0, ShardedEpoch.packed([ShardedEpoch.id_shard("jti")])], ids=["of nothing", "of one id"]
-)
-def test_touching_all_makes_everything_doubtful(epoch: ShardedEpoch, shards: int) -> None:
+@pytest.mark.parametrize("shards", [NO_SHARDS, of(ShardedEpoch.id_shard("jti"))], ids=["of nothing", "of one id"])
+def test_touching_all_makes_everything_doubtful(epoch: ShardedEpoch, shards: Shards) -> None:
     before = epoch.value
     epoch.touch_all()
-    assert not epoch.unmoved_since(before, shards)
-    assert epoch.unmoved_since(epoch.value, shards)
+    assert not epoch.unmoved_since(before, *shards)
+    assert epoch.unmoved_since(epoch.value, *shards)
 
 
 NAMES = st.integers(0, 4)
@@ -202,7 +204,7 @@ NAMES = st.integers(0, 4)
 def test_no_touch_is_ever_missed(touches: list[tuple[str, int]], name: int) -> None:
     """Of any sequence of changes, each that concerns an answer is seen, from wherever the answer stands."""
     epoch = ShardedEpoch()
-    mine = epoch.packed([epoch.client_shard("plain", str(name)), epoch.id_shard(str(name))])
+    mine = epoch.shards("plain", str(name), str(name))
     seen_at = [epoch.value]
     for kind, number in touches:
         if kind == "all":
@@ -215,20 +217,18 @@ def test_no_touch_is_ever_missed(touches: list[tuple[str, int]], name: int) -> N
     for position, value in enumerate(seen_at):
         later = touches[position:]
         if any(kind == "all" or number == name for kind, number in later):
-            assert not epoch.unmoved_since(value, mine)
+            assert not epoch.unmoved_since(value, *mine)
         elif not later:
-            assert epoch.unmoved_since(value, mine)
+            assert epoch.unmoved_since(value, *mine)
 
 
-def test_shards_are_packed_without_running_together(epoch: ShardedEpoch) -> None:
-    first, last = 0, 8191
-    for shards in ([first], [last], [first, last], [last, first, first, last]):
-        epoch.touch_all()
-        packed = epoch.packed(shards)
-        assert packed < 2**64
-        assert epoch.unmoved_since(epoch.value, packed)
-    with pytest.raises(ValueError, match="more than 4"):
-        epoch.packed([1, 2, 3, 4, 5])
+def test_an_answer_rests_on_its_client_and_up_to_three_names(epoch: ShardedEpoch) -> None:
+    shards = epoch.shards("plain", "orders", "jti", None, "session")
+    assert shards[0] == epoch.client_shard("plain", "orders")
+    assert [shard for shard in shards[1:] if shard != NO_SHARDS[0]] == [
+        epoch.id_shard("jti"),
+        epoch.id_shard("session"),
+    ]
 
 
 # Replies
@@ -245,7 +245,7 @@ class Replayed:
         self.epoch = ShardedEpoch()
         self.table = Replies(bound, self.epoch)
 
-    def put(self, name: bytes, head: bytes = b"head ", *, until: float = 60, shards: int = 0) -> Tally:
+    def put(self, name: bytes, head: bytes = b"head ", *, until: float = 60, shards: Shards = NO_SHARDS) -> Tally:
         reply = reply_until(until, head)
         self.table.put(name, reply, epoch=self.epoch.value, shards=shards)
         return reply.tally
@@ -273,8 +273,8 @@ def test_the_same_answer_in_parts_is_the_same_answer() -> None:
 
 def test_a_doubtful_answer_is_not_given_until_it_is_confirmed() -> None:
     kitchen = Replayed()
-    kitchen.put(b"its", shards=ShardedEpoch.packed([7]))
-    kitchen.put(b"another's", shards=ShardedEpoch.packed([8]))
+    kitchen.put(b"its", shards=of(7))
+    kitchen.put(b"another's", shards=of(8))
     kitchen.epoch.touch_id(next(f"t{n}" for n in range(99_999) if ShardedEpoch.id_shard(f"t{n}") == 4096 + 7))
     assert kitchen.table.replay(b"its", 0) is not None, "an id's shard is not a client's"
     kitchen.epoch.touch_client(
@@ -367,9 +367,7 @@ def test_forgetting_a_client_drops_its_proofs_kept_and_under_way_and_those_of_no
     ]
     caches.keep_proof(b"fresh", proof(), caches.moment)
     assert caches.known_proof(b"fresh") is not None
-    assert not caches.epoch.unmoved_since(
-        before, caches.epoch.packed([caches.epoch.client_shard("plain", "orders")])
-    )
+    assert not caches.epoch.unmoved_since(before, *caches.epoch.shards("plain", "orders"))
     assert caches.client_moment("plain", "orders") != of_client
     assert caches.client_moment("plain", "billing") == of_other
 
@@ -386,7 +384,7 @@ def test_forgetting_empties_the_tables_and_moves_the_epoch(caches: Caches) -> No
     before = caches.epoch.value
     caches.forget()
     assert (len(caches.proofs), len(caches.replies), len(caches.denials)) == (0, 0, 0)
-    assert not caches.epoch.unmoved_since(before, 0)
+    assert not caches.epoch.unmoved_since(before, *NO_SHARDS)
 
 
 PARTS = st.lists(st.binary(max_size=3), max_size=4)
@@ -407,6 +405,6 @@ def test_a_flood_of_denials_has_a_bound_of_its_own(caches: Caches) -> None:
     assert caches.denials is not caches.replies
     caches.keep_proof(b"good", proof(), caches.moment)
     for number in range(5000):
-        caches.denials.put(key(number), reply_until(60), epoch=0, shards=0)
+        caches.denials.put(key(number), reply_until(60), epoch=0, shards=NO_SHARDS)
     assert len(caches.denials) <= 1000
     assert caches.known_proof(b"good") is not None

@@ -8,8 +8,18 @@ line or three on the request's way. So tables hold bytes and numbers, and nothin
 """
 
 from validator.caching.caches import Caches, Moment
-from validator.caching.epochs import ShardedEpoch
+from validator.caching.epochs import NO_SHARDS, ShardedEpoch, Shards
 from validator.caching.generations import Generations
 from validator.caching.replies import Replies, Reply, Tally
 
-__all__ = ["Caches", "Generations", "Moment", "Replies", "Reply", "ShardedEpoch", "Tally"]
+__all__ = [
+    "NO_SHARDS",
+    "Caches",
+    "Generations",
+    "Moment",
+    "Replies",
+    "Reply",
+    "ShardedEpoch",
+    "Shards",
+    "Tally",
+]

@@ -3,15 +3,17 @@
 Law of this file: a change is never missed; a change elsewhere is missed almost always.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 from validator.core.registry import canonical_client_id
 
 _SHARDS: Final = 4096  # a write makes one reply in so many be judged again, besides those it is about
-_BITS: Final = 14  # of one shard among several in one number, counted from 1: 0 is the end
-_MASK: Final = (1 << _BITS) - 1
-MAX_SHARDS: Final = 64 // _BITS  # in one number of 64 bits: a client, and three tokens or sessions
+_NOWHERE: Final = 2 * _SHARDS  # never moves
+
+Shards = tuple[int, int, int, int]
+"""What an answer rests on: its client, and up to three tokens and sessions."""
+
+NO_SHARDS: Final[Shards] = (_NOWHERE,) * 4
 
 
 class ShardedEpoch:
@@ -27,7 +29,7 @@ class ShardedEpoch:
     def __init__(self) -> None:
         self.value = 0
         self._all = 0
-        self._moved = [0] * (2 * _SHARDS)
+        self._moved = [0] * (_NOWHERE + 1)
 
     @staticmethod
     def client_shard(strategy: str, client_id: str) -> int:
@@ -38,19 +40,22 @@ class ShardedEpoch:
         """Of a ``jti`` or a session id; the upper half, apart from the clients."""
         return _SHARDS + hash(identifier) % _SHARDS
 
-    @staticmethod
-    def packed(shards: Iterable[int]) -> int:
-        """Up to ``MAX_SHARDS`` shards as one number of 64 bits.
-
-        Raises:
-            ValueError: more of them.
-        """
-        number = 0
-        for place, shard in enumerate(shards):
-            if place == MAX_SHARDS:
-                raise ValueError(f"more than {MAX_SHARDS} shards")
-            number |= shard + 1 << _BITS * place
-        return number
+    @classmethod
+    def shards(
+        cls,
+        strategy: str,
+        client_id: str,
+        first: str | None = None,
+        second: str | None = None,
+        third: str | None = None,
+    ) -> Shards:
+        """Of an answer to that client, which rests on these tokens and sessions."""
+        return (
+            cls.client_shard(strategy, client_id),
+            _NOWHERE if first is None else cls.id_shard(first),
+            _NOWHERE if second is None else cls.id_shard(second),
+            _NOWHERE if third is None else cls.id_shard(third),
+        )
 
     def touch_client(self, strategy: str, client_id: str) -> None:
         self.value += 1
@@ -68,13 +73,13 @@ class ShardedEpoch:
         """The epoch at which a shard moved last."""
         return max(self._all, self._moved[shard])
 
-    def unmoved_since(self, epoch: int, shards: int) -> bool:
-        """Whether none of the ``packed`` shards has moved after ``epoch``."""
-        if self._all > epoch:
-            return False
+    def unmoved_since(self, epoch: int, first: int, second: int, third: int, fourth: int) -> bool:
+        """Whether none of the shards has moved after ``epoch``."""
         moved = self._moved
-        while shards:
-            if moved[(shards & _MASK) - 1] > epoch:
-                return False
-            shards >>= _BITS
-        return True
+        return (
+            self._all <= epoch
+            and moved[first] <= epoch
+            and moved[second] <= epoch
+            and moved[third] <= epoch
+            and moved[fourth] <= epoch
+        )

@@ -1,18 +1,23 @@
 """Answers that may be given again.
 
-Law of this file: an answer is given again before its deadline, while its epoch stands, and never with another
-byte than it was judged with, but for the time it has left. This is the way of nearly every request, so it is
-written for the machine: no object is made for an entry, and none is made to look at one.
+Law of this file: an answer is given again before its deadline, while nothing that it rests on has moved, and never
+with another byte than it was judged with, but for the time it has left. Nearly every request goes this way, so it
+is written for the machine: an entry is one string of bytes, so that a lookup among a million touches as little
+memory as can be, and the garbage collector none.
 """
 
-from array import array
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
-from validator.caching.epochs import ShardedEpoch
+from validator.caching.epochs import ShardedEpoch, Shards
 from validator.core.reply import Rendered, cache_control
 
 _FREED_AT_ONCE: Final = 4
+# Deadline, epoch, four shards, number of the kind; behind it what this answer alone says.
+_ENTRY: Final = Struct("<dQHHHHI")
+_OWN: Final = _ENTRY.size
+_unpack: Final = _ENTRY.unpack_from
 
 
 class Tally:
@@ -38,19 +43,25 @@ class Reply:
     deadline: float = 0.0
 
 
-class _Generation:
-    """Entries in columns: ``places`` says in which row a key's entry stands."""
+_Kind = tuple[bytes, bytes, Tally]  # how such answers begin and end, and where they are counted
 
-    __slots__ = ("deadlines", "epochs", "heads", "places", "rests", "shards", "tallies")
+
+class _Generation:
+    """Entries, and what many of them have in common."""
+
+    __slots__ = ("entries", "kinds", "numbers")
 
     def __init__(self) -> None:
-        self.places: dict[bytes, int] = {}
-        self.deadlines = array("d")
-        self.epochs = array("Q")
-        self.shards = array("Q")
-        self.heads: list[bytes] = []
-        self.rests: list[bytes] = []
-        self.tallies: list[Tally] = []
+        self.entries: dict[bytes, bytes] = {}
+        self.kinds: list[_Kind] = []
+        self.numbers: dict[_Kind, int] = {}
+
+    def number(self, kind: _Kind) -> int:
+        number = self.numbers.get(kind)
+        if number is None:
+            number = self.numbers[kind] = len(self.kinds)
+            self.kinds.append(kind)
+        return number
 
 
 class Replies:
@@ -73,119 +84,92 @@ class Replies:
         self.evictions = 0
 
     def __len__(self) -> int:
-        return len(self._young.places) + len(self._old.places)
+        return len(self._young.entries) + len(self._old.entries)
 
     def replay(self, key: bytes, now: float) -> bytes | None:
         """The whole answer as it goes over the wire, if it may be given at ``now``, and counted."""
-        young = self._young
-        row = young.places.get(key)
-        if row is None:
-            if (row := self._rejuvenated(key)) is None:
-                return None
-            young = self._young
-        left_s = young.deadlines[row] - now
+        entry = self._young.entries.get(key)
+        if entry is None and (entry := self._rejuvenated(key)) is None:
+            return None
+        deadline, epoch, first, second, third, fourth, number = _unpack(entry)
+        left_s = deadline - now
         if left_s <= 0:
             return None
-        epoch = self._epoch.value
-        if young.epochs[row] != epoch:
-            if not self._epoch.unmoved_since(young.epochs[row], young.shards[row]):
-                return None
-            young.epochs[row] = epoch
-        young.tallies[row].replayed += 1
-        return young.heads[row] + cache_control(left_s) + young.rests[row]
+        marks = self._epoch
+        if epoch != marks.value and not marks.unmoved_since(epoch, first, second, third, fourth):
+            return None
+        kind: _Kind = self._young.kinds[number]
+        head, rest, tally = kind
+        tally.replayed += 1
+        return head + entry[_OWN:] + cache_control(left_s) + rest
 
     def known(self, key: bytes, now: float) -> Reply | None:
         """The same answer in its parts, for those who want it otherwise than whole."""
         if self.replay(key, now) is None:
             return None
-        young = self._young
-        row = young.places[key]
-        return Reply(Rendered(young.heads[row], young.rests[row]), young.tallies[row], young.deadlines[row])
+        entry = self._young.entries[key]
+        head, rest, tally = self._young.kinds[_unpack(entry)[-1]]
+        return Reply(Rendered(head + entry[_OWN:], rest), tally, _unpack(entry)[0])
 
     def in_doubt(self, key: bytes, now: float) -> bytes | None:
         """The head of an answer that lasts, but may have become untrue."""
-        young = self._young
-        row = young.places.get(key)
-        return None if row is None or now >= young.deadlines[row] else young.heads[row]
+        entry = self._young.entries.get(key)
+        if entry is None:
+            return None
+        deadline, *_, number = _unpack(entry)
+        if now >= deadline:
+            return None
+        kind: _Kind = self._young.kinds[number]
+        return kind[0] + entry[_OWN:]
 
     def confirm(self, key: bytes, epoch: int) -> None:
         """An answer ``in_doubt`` was judged again at ``epoch``, and is the same."""
-        young = self._young
-        row = young.places[key]
-        young.epochs[row] = epoch
+        entries = self._young.entries
+        entry = entries[key]
+        deadline, _, *others = _unpack(entry)
+        entries[key] = _ENTRY.pack(deadline, epoch, *others) + entry[_OWN:]
 
-    def put(self, key: bytes, reply: Reply, *, epoch: int, shards: int) -> None:
+    def put(self, key: bytes, reply: Reply, *, epoch: int, shards: Shards, common: bytes = b"") -> None:
         """Keeps an answer until its deadline.
 
         Args:
             epoch: at which it was judged.
-            shards: what a change must touch to make it doubtful, as ``ShardedEpoch.packed``.
+            shards: what a change must touch to make it doubtful.
+            common: how many an answer begins, this one among them.
         """
         self._make_room()
-        self._old.places.pop(key, None)
+        self._old.entries.pop(key, None)
         rendered = reply.rendered
-        self._write(key, reply.deadline, epoch, shards, rendered.head, rendered.rest, reply.tally)
+        number = self._young.number((common, rendered.rest, reply.tally))
+        own = rendered.head[len(common) :]
+        self._young.entries[key] = _ENTRY.pack(reply.deadline, epoch, *shards, number) + own
 
     def discard(self, key: bytes) -> None:
-        self._young.places.pop(key, None)
-        self._old.places.pop(key, None)
+        self._young.entries.pop(key, None)
+        self._old.entries.pop(key, None)
 
     def clear(self) -> None:
-        self._dropped += [table for table in (self._young, self._old) if table.places]
+        self._dropped += [table for table in (self._young, self._old) if table.entries]
         self._young = _Generation()
         self._old = _Generation()
 
-    def _rejuvenated(self, key: bytes) -> int | None:
-        """Moves an entry of the old generation to the young one; its row there."""
+    def _rejuvenated(self, key: bytes) -> bytes | None:
+        """Moves an entry of the old generation to the young one."""
         old = self._old
-        row = old.places.pop(key, None)
-        if row is None:
+        entry = old.entries.pop(key, None)
+        if entry is None:
             return None
         self._make_room()
-        self._write(
-            key,
-            old.deadlines[row],
-            old.epochs[row],
-            old.shards[row],
-            old.heads[row],
-            old.rests[row],
-            old.tallies[row],
-        )
-        return self._young.places[key]
-
-    def _write(
-        self,
-        key: bytes,
-        deadline: float,
-        epoch: int,
-        shards: int,
-        head: bytes,
-        rest: bytes,
-        tally: Tally,
-    ) -> None:
-        young = self._young
-        row = young.places.get(key)
-        if row is None:
-            young.places[key] = len(young.heads)
-            young.deadlines.append(deadline)
-            young.epochs.append(epoch)
-            young.shards.append(shards)
-            young.heads.append(head)
-            young.rests.append(rest)
-            young.tallies.append(tally)
-        else:
-            young.deadlines[row] = deadline
-            young.epochs[row] = epoch
-            young.shards[row] = shards
-            young.heads[row] = head
-            young.rests[row] = rest
-            young.tallies[row] = tally
+        *others, number = _unpack(entry)
+        entry = _ENTRY.pack(*others, self._young.number(old.kinds[number])) + entry[_OWN:]
+        self._young.entries[key] = entry
+        return entry
 
     def _make_room(self) -> None:
         if self._dropped:
             self._free_some()
-        if len(self._young.heads) >= self._half:
-            self.evictions += len(self._old.places)
+        if len(self._young.entries) >= self._half:
+            self.evictions += len(self._old.entries)
             self._dropped.append(self._old)
             self._old = self._young
             self._young = _Generation()
@@ -193,8 +177,9 @@ class Replies:
     def _free_some(self) -> None:
         """Freeing a million entries at once would be a pause."""
         last = self._dropped[-1]
-        for _ in range(min(_FREED_AT_ONCE, len(last.places))):
-            last.places.popitem()
-        del last.heads[-_FREED_AT_ONCE:]
-        if not last.places and not last.heads:
+        for _ in range(min(_FREED_AT_ONCE, len(last.entries))):
+            last.entries.popitem()
+        for _ in range(min(_FREED_AT_ONCE, len(last.kinds))):
+            last.numbers.pop(last.kinds.pop(), None)
+        if not last.entries and not last.kinds:
             self._dropped.pop()

@@ -5,7 +5,7 @@ Law of this file: what is decided is decided before; here is only for how long i
 
 import structlog
 
-from validator.caching import Caches, Reply, Tally
+from validator.caching import NO_SHARDS, Caches, Reply, Shards, Tally
 from validator.core import reply, sessions
 from validator.core.reply import Rendered
 from validator.errors import AuthError, Denied, Unavailable
@@ -71,7 +71,8 @@ class Answers:
         if now < deadline:
             self._caches.denials.discard(key)
             shards = self._shards(strategy, proof, session)
-            self._caches.replies.put(key, answer, epoch=epoch, shards=shards)
+            common = rendered.head if session is None else facts
+            self._caches.replies.put(key, answer, epoch=epoch, shards=shards, common=common)
         return answer
 
     def is_as_told(self, head: bytes, proof: Proof, application: Application) -> bool:
@@ -110,10 +111,11 @@ class Answers:
             if error.retry_after_s is not None:
                 ttl = min(ttl, error.retry_after_s)
             answer.deadline = now + ttl if proof is None else min(now + ttl, proof.good_until)
-            shards = 0 if proof is None else self._shards(strategy, proof, proof.session)
+            shards = NO_SHARDS if proof is None else self._shards(strategy, proof, proof.session)
             self._caches.replies.discard(key)
             if now < answer.deadline:
-                self._caches.denials.put(key, answer, epoch=self._caches.epoch.value, shards=shards)
+                head = answer.rendered.head
+                self._caches.denials.put(key, answer, epoch=self._caches.epoch.value, shards=shards, common=head)
         return answer
 
     def strategy_unknown(self, name: str | None) -> Reply:
@@ -145,13 +147,11 @@ class Answers:
             self._facts[key] = known
         return known
 
-    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> int:
-        epoch = self._caches.epoch
-        client = epoch.client_shard(strategy.name, proof.client_id)
+    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> Shards:
+        shards = self._caches.epoch.shards
         if session is None:
-            return epoch.packed((client,) if proof.token_id is None else (client, epoch.id_shard(proof.token_id)))
-        names = {proof.token_id, session.id, session.token_id} - {None}
-        return epoch.packed((client, *(epoch.id_shard(name) for name in names if name is not None)))
+            return shards(strategy.name, proof.client_id, proof.token_id)
+        return shards(strategy.name, proof.client_id, proof.token_id, session.id, session.token_id)
 
     @staticmethod
     def log(

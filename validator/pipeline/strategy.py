@@ -10,7 +10,7 @@ from validator.model import BearerToken, ClientCredentials, Credential, Method, 
 from validator.ports import Authenticator
 
 DIGEST_BYTES = 32
-_NAME_BYTES = 16  # no two of any number of services share one
+_NAME_BYTES = 8  # no two of any number of services share one
 
 
 @dataclass(frozen=True, slots=True)
