@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--kong", default="", metavar="URL", help="a real Kong's proxy; bench/README.md says how to set it up"
     )
-    parser.add_argument("--rounds", type=int, help="alternating runs of each contender (default: 5, quick: 2)")
+    parser.add_argument("--rounds", type=int, help="alternating runs of each contender (default: 5, quick: 1)")
     parser.add_argument("--seconds", type=float, help="length of one run (default: 3, quick: 1)")
     parser.add_argument("--out", type=Path, help="where the report goes (default: bench/results/<date>)")
     parser.add_argument("--validator", help="measure this command instead, such as another checkout's")
@@ -78,7 +78,7 @@ async def main() -> int:
                 Path(folder),
                 cores=(cores[0], cores[-1]),
                 quick=args.quick,
-                rounds=args.rounds or (2 if args.quick else 5),
+                rounds=args.rounds or (1 if args.quick else 5),
                 seconds=args.seconds or (1.0 if args.quick else 3.0),
                 soak_minutes=args.soak or 10,
                 kong_url=args.kong,

@@ -2,11 +2,12 @@
 without the kernel's part, beside the bare verify of the same tokens by the same key.
 
 Law of this file: the parts are built by the product's own wiring from a configuration file, the garbage collector
-is left as the product leaves it, and a wrong answer ends it. Run with a job, that file and its numbers.
+is left as `validator serve` leaves it, and a wrong answer ends it. Run with a job, that file and its numbers.
 """
 
 import asyncio
 import base64
+import gc
 import json
 import sys
 import time
@@ -190,6 +191,7 @@ def first_sight(judge: Judge, lines: list[str], rounds: int, key: Path) -> dict[
 async def main(job: str, path: Path, headers: list[str], rounds: int, *key: str) -> None:
     sidecar = Sidecar(settings.read(path, {}))
     await sidecar.start()
+    gc.freeze()  # as `validator serve` does
     try:
         port = int(sidecar.control_address.rpartition(":")[2])
         deadline = time.monotonic() + KEYS_WITHIN_S
