@@ -56,6 +56,30 @@ async def test_cached_decision_is_reused(client: Client, sidecar: StubSidecar) -
     assert "evil" not in answers[3].body.decode()
 
 
+async def test_cached_decision_lets_no_malformed_cookie_pass(
+    client: Client, gateway: Gateway, sidecar: StubSidecar
+) -> None:
+    sidecar.play(allowed("Cache-Control: private, max-age=30"))
+    assert (await client.get("/cached", bearer("cookie", Cookie="ga=1"))).status == 200
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /cached HTTP/1.1\r\nHost: x\r\nConnection: close\r\n")
+    writer.write(b"Authorization: Bearer cookie\r\nCookie: ga=\x01\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.split(b" ", 2)[1] in {b"400", b"401"}
+    assert (await client.get("/cached", bearer("cookie", Cookie="ga=2"))).status == 200
+    assert len(sidecar.asked) == 1
+
+
+async def test_cached_decision_is_for_where_one_header_ends(client: Client, sidecar: StubSidecar) -> None:
+    sidecar.play(allowed("Cache-Control: private, max-age=30"))
+    for _ in range(2):
+        await client.get("/cached", bearer("border", Cookie="__Host-session=xyz"))
+        await client.get("/cached", bearer("border__Host-session=xyz"))
+    assert len(sidecar.asked) == 2
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [

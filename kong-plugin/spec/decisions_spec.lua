@@ -7,7 +7,7 @@ local NOW = 1000
 local DENIED = "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ncached"
 
 describe("a decision", function()
-  local decisions, cache, asked, fresh, limit
+  local decisions, cache, asked, fresh, limit, digests, unsafe
 
   local function get(conf)
     conf = conf or {}
@@ -30,15 +30,32 @@ describe("a decision", function()
       return NOW
     end }
     _G.kong = { cache = cache }
+    digests, unsafe = true, false
+    local hashed
     package.loaded["resty.sha256"] = { new = function()
-      return { update = function() end, final = function()
-        return "\1\171"
-      end }
+      return {
+        reset = function()
+          hashed = ""
+          return true
+        end,
+        update = function(_, text)
+          hashed = hashed .. text
+          return digests
+        end,
+        final = function()
+          return "\1" .. #hashed
+        end,
+      }
     end }
-    package.loaded[SIDECAR] = { ask = function(_, _, _, _, limit_ms)
-      asked, limit = asked + 1, limit_ms
-      return fresh
-    end }
+    package.loaded[SIDECAR] = {
+      ask = function(_, _, _, _, limit_ms)
+        asked, limit = asked + 1, limit_ms
+        return fresh
+      end,
+      unsafe = function()
+        return unsafe
+      end,
+    }
     package.loaded[MODULE] = nil
     decisions = require(MODULE)
   end)
@@ -72,6 +89,59 @@ describe("a decision", function()
     end)
   end
 
+  it("is read once for all its hits", function()
+    local held
+    cache.get = function(_, _, options)
+      held = held or options.l1_serializer("1000.001\n" .. DENIED)
+      return held, nil, 1
+    end
+    local first = get()
+    assert.equal("cached", first.body)
+    assert.equal(first, get())
+    assert.equal(0, asked)
+  end)
+
+  it("that was read once is asked for again when its time is up", function()
+    local held
+    cache.get = function(_, _, options)
+      held = held or options.l1_serializer(("%d.000\n"):format(NOW) .. DENIED)
+      return held, nil, 1
+    end
+    assert.equal(fresh, get())
+    assert.equal(1, asked)
+  end)
+
+  it("is no error of the cache, whatever it holds", function()
+    cache.get = function(_, _, options)
+      for _, value in ipairs { "ask", "2000.000\n", "2000.000\n" .. DENIED:sub(1, -2), 7, true } do
+        assert.equal(value, options.l1_serializer(value))
+      end
+      return nil, nil, 1
+    end
+    assert.equal(fresh, get())
+  end)
+
+  it("is asked for every time where there is no digest", function()
+    digests = false
+    cache.get = function()
+      error("the cache was used")
+    end
+    assert.equal(fresh, get())
+  end)
+
+  it("over a credential that could end a line is a refusal, which nobody is asked about and nobody keeps", function()
+    unsafe = true
+    cache.get = function(_, _, _, callback, ...)
+      local value, err = callback(...)
+      assert.is_nil(value)
+      return nil, err
+    end
+    for ttl = 0, 60, 60 do
+      assert.matches("malformed_credential", get({ decision_cache_ttl_s = ttl }).body)
+    end
+    assert.equal(0, asked)
+  end)
+
   it("is none when the cache fails", function()
     cache.get = function()
       return nil, "could not acquire callback lock: timeout"
@@ -89,7 +159,7 @@ describe("a decision", function()
       return nil, "enough"
     end
     get()
-    assert.equal("credential-validator:p1:/v1/authorize/plain/orders:01ab", key)
+    assert.equal("credential-validator:p1:/v1/authorize/plain/orders:13:\1" .. #"Bearer secret__Host-session=s", key)
     assert.is_true(options.ttl > 0)
     assert.is_true(options.neg_ttl > 0)
     assert.equal(0.001, options.resurrect_ttl)

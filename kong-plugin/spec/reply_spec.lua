@@ -64,6 +64,15 @@ describe("a well-formed reply", function()
       local after = assert(replies.parse(replies.render(before)))
       before.set_cookies, before.max_age = nil, 0
       assert.same(before, after)
+      assert.same(after, replies.parse_rendered(replies.render(before)))
+      assert.equal(replies.parse_rendered(replies.render(before)), replies.parse_rendered(replies.render(before)))
+    end)
+
+    it("is not known again when a byte is missing or added: " .. text, function()
+      local rendered = replies.render(replies.parse(whole))
+      assert.truthy(replies.parse_rendered(rendered))
+      assert.is_nil((replies.parse_rendered(rendered:sub(1, -2))))
+      assert.is_nil((replies.parse_rendered(rendered .. "x")))
     end)
   end
 end)

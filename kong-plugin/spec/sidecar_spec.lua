@@ -12,6 +12,7 @@ describe("the sidecar", function()
     local plays, opened = { ... }, 0
     sockets = {}
     _G.ngx = {
+      re = {},
       now = function()
         return clock
       end,

@@ -318,6 +318,16 @@ def test_replies_are_a_dictionary_that_may_forget(bound: int, steps: list[Step])
         assert found is None or found.rendered.head == b"%d " % model[name]
 
 
+def test_what_answers_have_in_common_is_bounded_though_they_come_and_go() -> None:
+    kitchen = Replayed(1000)
+    for number in range(5000):
+        reply = reply_until(60, b"app %d" % number)
+        kitchen.table.put(key(number), reply, epoch=0, shards=NO_SHARDS, common=reply.rendered.head)
+        kitchen.table.discard(key(number))
+    held = (kitchen.table._young, kitchen.table._old, *kitchen.table._dropped)
+    assert sum(len(generation.kinds) + len(generation.numbers) for generation in held) <= 2 * 1000
+
+
 @given(
     st.sampled_from(list(Method)),
     st.text(),

@@ -149,7 +149,7 @@ class Replies:
         self._old.entries.pop(key, None)
 
     def clear(self) -> None:
-        self._dropped += [table for table in (self._young, self._old) if table.entries]
+        self._dropped += [table for table in (self._young, self._old) if table.kinds]
         self._young = _Generation()
         self._old = _Generation()
 
@@ -168,10 +168,12 @@ class Replies:
     def _make_room(self) -> None:
         if self._dropped:
             self._free_some()
-        if len(self._young.entries) >= self._half:
+        young = self._young
+        # Kinds outlive their entries, so they are bound as well: clients may come and go for ever.
+        if len(young.entries) >= self._half or len(young.kinds) >= self._half:
             self.evictions += len(self._old.entries)
             self._dropped.append(self._old)
-            self._old = self._young
+            self._old = young
             self._young = _Generation()
 
     def _free_some(self) -> None:

@@ -23,6 +23,8 @@ _AUTHORIZATION: Final = b"\r\nAuthorization: "
 _AUTHORIZATION_BYTES: Final = len(_AUTHORIZATION)
 _MAX_KNOWN: Final = 1000  # a gateway has one for each route
 _MAX_BYTES: Final = 1024  # of the part before the credential, and of the one behind it
+# Nothing behind the service: a gateway may append the path and the query of its own request.
+_PLAIN: Final = re.compile(rb"[A-Z]+ /v1/authorize/[^/? ]+/[^/? ]+ HTTP/1\.1")
 # What says nothing about the client or its request.
 _HARMLESS: Final = re.compile(
     rb"(?:\r\n(?:host|connection|accept|accept-encoding|user-agent|content-length): [^\r\n]*)*", re.IGNORECASE
@@ -74,6 +76,8 @@ class Frames:
             at += _AUTHORIZATION_BYTES
         else:
             at = data.find(self._cookie)
+            if at < 0:
+                return None
             frame = self._by_cookie.get(data[:at])
             at += len(self._cookie)
         if frame is None or len(data) > self._max_bytes or not data.endswith(frame.tail):
@@ -118,7 +122,7 @@ class Frames:
             or not behind.startswith(credential + b"\r\n")
             or not tail.endswith(b"\r\n\r\n")
             or max(len(before), len(tail)) > _MAX_BYTES
-            or b"?" in request_line
+            or not _PLAIN.fullmatch(request_line)
             or not _HARMLESS.fullmatch(others)
         ):
             return

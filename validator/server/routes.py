@@ -11,7 +11,7 @@ from validator.pipeline import Pipeline, Route
 
 _PREFIX: Final = b"/v1/authorize/"
 _MAX_KNOWN: Final = 10_000  # targets; a gateway that appends paths has any number of them
-_MAX_KNOWN_BYTES: Final = 512  # of one; longer ones are appended paths, not names
+_MAX_KNOWN_BYTES: Final = 512  # of one; longer ones are appended paths, not names, and a query may hold a secret
 _MAX_NAME_CHARS: Final = 256
 
 
@@ -28,7 +28,12 @@ class Routes:
         if route is None:
             names = _names(target)
             route = self._pipeline.route(*names) if names else None
-            if route is not None and len(target) <= _MAX_KNOWN_BYTES and len(self._known) < _MAX_KNOWN:
+            if (
+                route is not None
+                and b"?" not in target
+                and len(target) <= _MAX_KNOWN_BYTES
+                and len(self._known) < _MAX_KNOWN
+            ):
                 self._known[target] = route
         return route
 

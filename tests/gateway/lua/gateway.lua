@@ -1,8 +1,13 @@
 -- Law of this file: what the nginx configuration calls; it runs the plugin's own files in Kong's place.
 
-local new_kong = require "pdk"
+local clear = require "table.clear"
+local new_ctx = require("resty.core.ctx").get_ctx_table
+local new_tab = require "table.new"
+local pdk = require "pdk"
 local schema_engine = require "schema_engine"
 
+local CTX_MEMBERS = 8 -- no request's table grows
+local PHASES = pdk.PHASES
 local PLUGIN = "kong.plugins.credential-validator."
 
 local _M = {}
@@ -28,38 +33,69 @@ end
 
 -- For init_worker_by_lua.
 function _M.init_worker()
-  kong = new_kong(_M.setup.consumers, "kong_db_cache")
+  kong = pdk.new(_M.setup.consumers, "kong_db_cache")
   handler = require(PLUGIN .. "handler")
   assert(type(handler.PRIORITY) == "number" and type(handler.VERSION) == "string", "no PRIORITY or no VERSION")
 end
 
+-- As in Kong, ngx.ctx is a table that another request has used before, emptied.
+local spare, spares = {}, 0
+
+local function fetch()
+  if spares == 0 then
+    return new_tab(0, CTX_MEMBERS)
+  end
+  local ctx = spare[spares]
+  spare[spares], spares = nil, spares - 1
+  return ctx
+end
+
+local function release(ctx)
+  clear(ctx)
+  spares = spares + 1
+  spare[spares] = ctx
+end
+
+-- In the place of another authentication plugin that runs before.
+local function authenticate_as(other)
+  kong.client.authenticate(other.consumer, other.credential)
+  for name, value in pairs(other.headers or {}) do
+    kong.service.request.set_header(name, value)
+  end
+end
+
 -- For access_by_lua of the route with that number.
 function _M.access(number)
-  local route = routes[number]
-  ngx.ctx.route = route
-  local other = route.authenticated
-  if other then -- in the place of another authentication plugin that runs before
-    kong.client.authenticate(other.consumer, other.credential)
-    for name, value in pairs(other.headers or {}) do
-      kong.service.request.set_header(name, value)
-    end
+  local route, ctx = routes[number], new_ctx(fetch())
+  ctx.KONG_PHASE, ctx.route, ctx.service = PHASES.access, route, route.service
+  if route.authenticated then
+    authenticate_as(route.authenticated)
   end
   if route.config then
     handler:access(route.config)
   end
-  local credential = kong.client.get_credential()
-  local consumer = kong.client.get_consumer()
-  -- What rate-limiting and logging plugins would see.
-  ngx.var.gateway_credential = credential and credential.id or ""
-  ngx.var.gateway_consumer = consumer and consumer.username or ""
+  -- What rate-limiting and logging plugins would see; nginx has set both to "".
+  local credential, consumer = ctx.authenticated_credential, ctx.authenticated_consumer
+  if credential then
+    ngx.var.gateway_credential = credential.id
+  end
+  if consumer then
+    ngx.var.gateway_consumer = consumer.username
+  end
 end
 
--- For header_filter_by_lua.
+-- For header_filter_by_lua, after which no Lua sees the request any more.
 function _M.header_filter()
-  local route = ngx.ctx.route
-  if route and route.config and handler.header_filter then
+  local ctx = ngx.ctx
+  local route = ctx.route
+  if not route then
+    return
+  end
+  if route.config and handler.header_filter then
+    ctx.KONG_PHASE = PHASES.header_filter
     handler:header_filter(route.config)
   end
+  release(ctx)
 end
 
 local function json_string(text)

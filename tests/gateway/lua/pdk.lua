@@ -244,7 +244,7 @@ local function router()
   return {
     get_service = function()
       check_phase(IN_REQUEST)
-      return ngx.ctx.route and ngx.ctx.route.service
+      return ngx.ctx.service
     end,
     get_route = function()
       check_phase(IN_REQUEST)
@@ -253,8 +253,10 @@ local function router()
   }
 end
 
+local _M = { PHASES = PHASES }
+
 -- Makes the global `kong` of one gateway. `dict` names a shared dictionary.
-return function(consumers, dict)
+function _M.new(consumers, dict)
   return {
     version = "3.9.1",
     request = request(),
@@ -263,7 +265,6 @@ return function(consumers, dict)
     client = client(consumers),
     router = router(),
     cache = new_cache(dict),
-    PHASES = PHASES,
     ctx = ctx(),
     log = log(),
     db = { consumers = {
@@ -273,3 +274,5 @@ return function(consumers, dict)
     } },
   }
 end
+
+return _M

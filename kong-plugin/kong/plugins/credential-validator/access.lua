@@ -5,16 +5,16 @@ local decisions = require "kong.plugins.credential-validator.decisions"
 local denial = require "kong.plugins.credential-validator.denial"
 local identity = require "kong.plugins.credential-validator.identity"
 local request_path = require("kong.plugins.credential-validator.target").path
+local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
 
-local ipairs, setmetatable, type = ipairs, setmetatable, type
-local re_find = ngx.re.find
+local rawget, rawset, setmetatable, type = rawget, rawset, setmetatable, type
 
--- Would end a line of the request that is written by hand. A compiled expression, since Lua's own patterns take ten
--- times as long over a credential of a kilobyte.
-local CONTROL_BUT_TAB = "[\\x00-\\x08\\x0a-\\x1f\\x7f]"
 local MAX_HEADERS = 100 -- Kong's own default; beyond it nobody knows what the client sent
 -- A deleted consumer stays in use no longer than that where Kong's invalidation does not reach the key.
 local CONSUMER_CACHE = { ttl = 60, neg_ttl = 5, resurrect_ttl = 0.001 }
+
+-- In ngx.ctx, which costs a look: kong.ctx.plugin would make a table for every request, and hardly any needs one.
+local SESSION = {}
 
 -- Per configuration, for as long as Kong holds it: a service's name -> what is asked of the sidecar.
 local paths = setmetatable({}, { __mode = "k" })
@@ -35,21 +35,18 @@ local function path_for(conf, service)
   return path, err
 end
 
-local function unsafe(header)
-  local at, _, err = re_find(header, CONTROL_BUT_TAB, "jo")
-  return at or err
-end
-
--- The client's credential headers; or nil, nil and the refusal that answers them.
+-- The client's credential headers, of which Authorization has yet to be looked through before it is sent anywhere;
+-- or nil, nil and the refusal that answers them.
 local function read_credentials(received, truncated)
-  local authorization, cookie = received["authorization"], received["cookie"]
+  -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
+  local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
   if type(authorization) == "table" then
     return nil, nil, denial.MULTIPLE
   end
   if truncated or type(cookie) == "table" then
     return nil, nil, denial.MALFORMED
   end
-  if authorization and unsafe(authorization) or cookie and unsafe(cookie) then
+  if cookie and unsafe(cookie) then -- all of it: what is asked about and kept is a part of it alone
     return nil, nil, denial.MALFORMED
   end
   return authorization, cookie
@@ -85,7 +82,7 @@ local function hide_credentials(conf, received)
     return
   end
   kong.service.request.clear_header("Authorization")
-  local cookie = received["cookie"]
+  local cookie = rawget(received, "cookie")
   if not cookie then
     return
   end
@@ -102,7 +99,7 @@ local function let_application_through(conf, received, reply)
   kong.client.authenticate(nil, { id = reply.identity["X-Credential-Identifier"] })
   hide_credentials(conf, received)
   if reply.set_cookies then
-    kong.ctx.plugin.set_cookies = reply.set_cookies
+    rawset(ngx.ctx, SESSION, reply.set_cookies)
   end
 end
 
@@ -119,15 +116,8 @@ local function let_anonymous_through(conf, received)
   hide_credentials(conf, received)
 end
 
--- The access phase.
-function _M.execute(conf)
-  local received = kong.request.get_headers(MAX_HEADERS)
-  if conf.anonymous and kong.client.get_credential() then
-    identity.clear(received, MAX_HEADERS, true) -- another plugin has passed it: Kong's logical OR
-    return
-  end
-  local truncated = identity.clear(received, MAX_HEADERS)
-
+-- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
+local function decide(conf, received, truncated)
   local reply, err = judge(conf, received, truncated)
   if not reply then
     kong.log.err("no decision: ", err)
@@ -150,10 +140,21 @@ function _M.execute(conf)
   return denial.pass_on(reply)
 end
 
+-- The access phase.
+function _M.execute(conf)
+  local received = kong.request.get_headers(MAX_HEADERS)
+  if conf.anonymous and kong.client.get_credential() then
+    identity.clear(received, MAX_HEADERS, true) -- another plugin has passed it: Kong's logical OR
+    return
+  end
+  return decide(conf, received, identity.clear(received, MAX_HEADERS))
+end
+
 -- The header_filter phase: the session's cookies join those of the upstream.
 function _M.pass_session_on()
-  for _, cookie in ipairs(kong.ctx.plugin.set_cookies or {}) do
-    kong.response.add_header("Set-Cookie", cookie)
+  local session = ngx.ctx[SESSION]
+  for at = 1, session and #session or 0 do
+    kong.response.add_header("Set-Cookie", session[at])
   end
 end
 

@@ -1,7 +1,7 @@
 -- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
 
-local find, lower, sub = string.find, string.lower, string.sub
-local ipairs, pairs, type = ipairs, pairs, type
+local byte, find, lower, sub = string.byte, string.find, string.lower, string.sub
+local ipairs, pairs, type, upper = ipairs, pairs, type, string.upper
 
 -- Set by this plugin alone, or after it in the plugins' order.
 local OURS = {
@@ -36,6 +36,12 @@ for _, name in ipairs(SHARED) do
   SHARED_EXACT[lower(name)] = true
 end
 
+-- How any of them begins: other headers need no second look.
+local FIRST = {}
+for name in pairs(EVERY_SPELLING) do
+  FIRST[byte(name)], FIRST[byte(upper(name))] = true, true
+end
+
 local _M = { EVERY_SPELLING = EVERY_SPELLING }
 
 -- Removes every identity header from the request that goes upstream. `received` are the request's headers, read with
@@ -46,9 +52,11 @@ function _M.clear(received, limit, keep_shared)
   local lines = 0
   for name, value in pairs(received) do
     lines = lines + (type(value) == "table" and #value or 1)
-    local spelled = lower(name)
-    if EVERY_SPELLING[spelled] and not (keep_shared and SHARED_EXACT[spelled]) then
-      clear_header(name)
+    if FIRST[byte(name)] then
+      local spelled = lower(name)
+      if EVERY_SPELLING[spelled] and not (keep_shared and SHARED_EXACT[spelled]) then
+        clear_header(name)
+      end
     end
   end
   if lines < limit then

@@ -5,8 +5,11 @@ local parse_reply = require("kong.plugins.credential-validator.reply").parse
 local parse_target = require("kong.plugins.credential-validator.target").parse
 
 local floor, max, min, setmetatable = math.floor, math.max, math.min, setmetatable
-local now, tcp = ngx.now, ngx.socket.tcp
+local now, re_find, tcp = ngx.now, ngx.re.find, ngx.socket.tcp
 
+-- Would end a line of the request that is written by hand. A compiled expression, since Lua's own patterns take ten
+-- times as long over a credential of a kilobyte.
+local CONTROL_BUT_TAB = "[\\x00-\\x08\\x0a-\\x1f\\x7f]"
 local CHUNK_BYTES = 16384 -- a usual reply arrives in one piece
 local WORTH_A_RETRY = true
 
@@ -93,6 +96,12 @@ local function attempt(conf, target, request, deadline, pool)
     return nil, "the reply is not well-formed: " .. keep_err
   end
   return reply
+end
+
+-- Whether a header's value must not be given to `ask`.
+function _M.unsafe(value)
+  local at, _, err = re_find(value, CONTROL_BUT_TAB, "jo")
+  return at ~= nil or err ~= nil
 end
 
 -- Asks `path` with the client's own credential headers, each a safe string or nil, within timeout_ms, or within
