@@ -11,13 +11,15 @@ from struct import Struct
 from typing import Final
 
 from validator.caching.epochs import ShardedEpoch, Shards
-from validator.core.reply import Rendered, cache_control
+from validator.core.reply import CACHE_CONTROL, MAX_AGE_S, Rendered
 
 _FREED_AT_ONCE: Final = 4
-# Deadline, epoch, four shards, number of the kind; behind it what this answer alone says.
-_ENTRY: Final = Struct("<dQHHHHI")
+# Deadline, epoch, number of the kind; four shards; behind them what this answer alone says.
+_ENTRY: Final = Struct("<dQIHHHH")
 _OWN: Final = _ENTRY.size
-_unpack: Final = _ENTRY.unpack_from
+_OFTEN: Final = Struct("<dQI")
+_SHARDS: Final = Struct("<HHHH")
+_unpack: Final = _OFTEN.unpack_from
 
 
 class Tally:
@@ -91,32 +93,35 @@ class Replies:
         entry = self._young.entries.get(key)
         if entry is None and (entry := self._rejuvenated(key)) is None:
             return None
-        deadline, epoch, first, second, third, fourth, number = _unpack(entry)
+        deadline, epoch, number = _unpack(entry)
         left_s = deadline - now
         if left_s <= 0:
             return None
         marks = self._epoch
-        if epoch != marks.value and not marks.unmoved_since(epoch, first, second, third, fourth):
+        if epoch != marks.value and not marks.unmoved_since(epoch, *_SHARDS.unpack_from(entry, _OFTEN.size)):
             return None
         kind: _Kind = self._young.kinds[number]
         head, rest, tally = kind
         tally.replayed += 1
-        return head + entry[_OWN:] + cache_control(left_s) + rest
+        # Further ahead than any lifetime only where the clock was set back a moment ago.
+        return head + entry[_OWN:] + CACHE_CONTROL[int(left_s) if left_s < MAX_AGE_S else MAX_AGE_S] + rest
 
     def known(self, key: bytes, now: float) -> Reply | None:
         """The same answer in its parts, for those who want it otherwise than whole."""
         if self.replay(key, now) is None:
             return None
         entry = self._young.entries[key]
-        head, rest, tally = self._young.kinds[_unpack(entry)[-1]]
-        return Reply(Rendered(head + entry[_OWN:], rest), tally, _unpack(entry)[0])
+        deadline, _, number = _unpack(entry)
+        kind: _Kind = self._young.kinds[number]
+        head, rest, tally = kind
+        return Reply(Rendered(head + entry[_OWN:], rest), tally, deadline)
 
     def in_doubt(self, key: bytes, now: float) -> bytes | None:
         """The head of an answer that lasts, but may have become untrue."""
         entry = self._young.entries.get(key)
         if entry is None:
             return None
-        deadline, *_, number = _unpack(entry)
+        deadline, _, number = _unpack(entry)
         if now >= deadline:
             return None
         kind: _Kind = self._young.kinds[number]
@@ -126,8 +131,8 @@ class Replies:
         """An answer ``in_doubt`` was judged again at ``epoch``, and is the same."""
         entries = self._young.entries
         entry = entries[key]
-        deadline, _, *others = _unpack(entry)
-        entries[key] = _ENTRY.pack(deadline, epoch, *others) + entry[_OWN:]
+        deadline, _, number = _unpack(entry)
+        entries[key] = _OFTEN.pack(deadline, epoch, number) + entry[_OFTEN.size :]
 
     def put(self, key: bytes, reply: Reply, *, epoch: int, shards: Shards, common: bytes = b"") -> None:
         """Keeps an answer until its deadline.
@@ -142,7 +147,7 @@ class Replies:
         rendered = reply.rendered
         number = self._young.number((common, rendered.rest, reply.tally))
         own = rendered.head[len(common) :]
-        self._young.entries[key] = _ENTRY.pack(reply.deadline, epoch, *shards, number) + own
+        self._young.entries[key] = _ENTRY.pack(reply.deadline, epoch, number, *shards) + own
 
     def discard(self, key: bytes) -> None:
         self._young.entries.pop(key, None)
@@ -160,8 +165,9 @@ class Replies:
         if entry is None:
             return None
         self._make_room()
-        *others, number = _unpack(entry)
-        entry = _ENTRY.pack(*others, self._young.number(old.kinds[number])) + entry[_OWN:]
+        deadline, epoch, number = _unpack(entry)
+        number = self._young.number(old.kinds[number])
+        entry = _OFTEN.pack(deadline, epoch, number) + entry[_OFTEN.size :]
         self._young.entries[key] = entry
         return entry
 

@@ -37,13 +37,10 @@ _SENTENCES: Final = {
     503: "The credential cannot be judged at the moment; try again later.",
 }
 MAX_AGE_S: Final = 3600  # the longest decision_ttl_s that can be configured
-# Indexed by the whole seconds that are left: what a gateway may still make of an answer.
 _CACHE_CONTROL_NAME: Final = b"Cache-Control: "
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_NO_STORE: Final = b"no-store"
-_CACHE_CONTROL: Final = (_NO_STORE, *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
-
-
+# By the whole seconds for which a gateway may reuse an answer: the header's value.
+CACHE_CONTROL: Final = (b"no-store", *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
 _END: Final = b"\r\n\r\n"
 
 
@@ -64,12 +61,8 @@ class Rendered:
             connection: ``close`` or ``keep-alive`` where HTTP/1.1's default does not hold.
         """
         option = b"\r\nConnection: " + connection if connection else b""
-        return self.head + cache_control(left_s) + option + (_END if without_body else self.rest)
-
-
-def cache_control(left_s: float) -> bytes:
-    """The header's value for an answer that a gateway may reuse for so many seconds; below one: not at all."""
-    return _CACHE_CONTROL[int(left_s) if left_s < MAX_AGE_S else MAX_AGE_S] if left_s >= 1 else _NO_STORE
+        left = int(min(left_s, MAX_AGE_S)) if left_s >= 1 else 0
+        return self.head + CACHE_CONTROL[left] + option + (_END if without_body else self.rest)
 
 
 def facts(application: Application, method: Method) -> bytes:

@@ -8,7 +8,6 @@ checked there, and a frame holds no secret: a request with any other header than
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from validator.pipeline import Pipeline, Route
@@ -31,19 +30,8 @@ _HARMLESS: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What stands around a credential.
-
-    Attributes:
-        route: whom such requests are for.
-        seed: the route's, for this kind of header.
-        tail: everything behind the credential.
-    """
-
-    route: Route
-    seed: "hashlib._Hash"
-    tail: bytes
+# Whom such requests are for, its seed for this kind of header, and everything behind the credential.
+_Frame = tuple[Route, "hashlib._Hash", bytes]  # noqa: SLF001 - its type has no other name
 
 
 class Frames:
@@ -62,8 +50,8 @@ class Frames:
     ) -> None:
         self._pipeline = pipeline
         self._now = now
-        self._by_authorization: dict[bytes, Frame] = {}
-        self._by_cookie: dict[bytes, Frame] = {}
+        self._by_authorization: dict[bytes, _Frame] = {}
+        self._by_cookie: dict[bytes, _Frame] = {}
         self._cookie = b"\r\nCookie: " + cookie_name + b"="
         self._max_bytes = max_bytes
 
@@ -80,10 +68,13 @@ class Frames:
                 return None
             frame = self._by_cookie.get(data[:at])
             at += len(self._cookie)
-        if frame is None or len(data) > self._max_bytes or not data.endswith(frame.tail):
+        if frame is None or len(data) > self._max_bytes:
+            return None
+        route, seed, tail = frame
+        if not data.endswith(tail):
             return None
         try:
-            return self._pipeline.replay(frame.route, frame.seed, data[at : -len(frame.tail)], self._now())
+            return self._pipeline.replay(route, seed, data[at : -len(tail)], self._now())
         except Exception:  # noqa: BLE001 - the long way meets it again, and says what it is
             return None
 
@@ -106,7 +97,7 @@ class Frames:
 
     @staticmethod
     def _learn(
-        known: dict[bytes, Frame],
+        known: dict[bytes, _Frame],
         data: bytes,
         marker: bytes,
         credential: bytes,
@@ -128,4 +119,4 @@ class Frames:
             return
         if len(known) >= _MAX_KNOWN:
             known.clear()
-        known[before] = Frame(route, seed, tail)
+        known[before] = route, seed, tail
