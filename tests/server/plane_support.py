@@ -24,8 +24,12 @@ TARGET = b"/v1/authorize/plain/orders"
 class ScriptedRoute:
     strategy: str
     service: str
+    name = b"name"
     authorization_seed = hashlib.sha256(b"authorization")
     session_seed = hashlib.sha256(b"session")
+
+    def key(self, _authorization, _session):
+        return b"key"
 
 
 class Scripted:
@@ -55,8 +59,11 @@ class Scripted:
             return self._later(authorization, now)
         return self._allowed(authorization, now)
 
-    def replay(self, _route, _seed, _value, _now):
+    def replay(self, _route, _key, _now):
         return None  # every request is to go through the parser
+
+    def judge(self, route, _key, authorization, session, now):
+        return self.answer(route, authorization, session, now)
 
     def refuse(self, route, error):
         self.asked.append((route.service, error.reason, None))

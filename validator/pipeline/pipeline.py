@@ -4,7 +4,6 @@ Law of this file: the one way from a request to an answer, and the sole catcher 
 (``answer`` finding a reply) trusts nothing that was not judged here; everything judged here is judged whole.
 """
 
-import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -93,38 +92,23 @@ class Pipeline:
             session: value of the session cookie; not looked at beside an ``authorization``.
             now: seconds since the epoch.
         """
-        if authorization is not None:
-            digest = route.authorization_seed.copy()
-            digest.update(authorization)
-            key = digest.digest() + route.name
-        elif session:
-            digest = route.session_seed.copy()
-            digest.update(session)
-            key = digest.digest() + route.name
-        else:
-            key = route.no_credential_key
-        caches = self._caches
-        known = caches.replies.known(key, now) or caches.denials.known(key, now)
+        key = route.key(authorization, session)
+        known = self._caches.replies.known(key, now) or self._caches.denials.known(key, now)
         if known is None and self._confirmed(route, key, now):
-            known = caches.replies.known(key, now)
-        return known or self._judge_now(route, key, authorization, session, now)
+            known = self._caches.replies.known(key, now)
+        return known or self.judge(route, key, authorization, session, now)
 
-    def replay(self, route: Route, seed: "hashlib._Hash", value: bytes, now: float) -> bytes | None:
+    def replay(self, route: Route, key: bytes, now: float) -> bytes | None:
         """The whole answer to a credential that was judged before, or ``None`` where it has to be judged: the
         short way of ``answer``, to the same bytes.
 
         Args:
-            seed: the route's for ``Authorization``, or for the session cookie.
-            value: of that header or cookie.
+            key: the route's for the credential.
         """
-        digest = seed.copy()
-        digest.update(value)
-        key = digest.digest() + route.name
-        caches = self._caches
-        replies = caches.replies
+        replies = self._caches.replies
         known = replies.replay(key, now)
         if known is None:
-            known = caches.denials.replay(key, now)
+            known = self._caches.denials.replay(key, now)
             if known is None and self._confirmed(route, key, now):
                 known = replies.replay(key, now)
         return known
@@ -169,9 +153,10 @@ class Pipeline:
         """The answer to a gateway that asks for a strategy which is not configured, or names none."""
         return self._answers.strategy_unknown(name)
 
-    def _judge_now(
+    def judge(
         self, route: Route, key: bytes, authorization: bytes | None, session: bytes | None, now: float
     ) -> Reply | Awaitable[Reply]:
+        """As ``answer``, for what is known not to be known."""
         started = self._clock.monotonic()
         strategy = route.strategy
         method: Method | None = None

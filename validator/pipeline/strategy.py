@@ -61,6 +61,18 @@ class Route:
         self.name = caches.seed([*under, b"route", service.encode()]).digest()[:_NAME_BYTES]
         self.no_credential_key = caches.seed([*under, b"none"]).digest() + self.name
 
+    def key(self, authorization: bytes | None, session: bytes | None) -> bytes:
+        """Of the answer to a request with these values; the session counts only without the other."""
+        if authorization is not None:
+            digest = self.authorization_seed.copy()
+            digest.update(authorization)
+        elif session:
+            digest = self.session_seed.copy()
+            digest.update(session)
+        else:
+            return self.no_credential_key
+        return digest.digest() + self.name
+
     def proof_key(self, key: bytes, authorization: bytes | None, credential: Credential) -> bytes:
         """Under which the proof of a credential is kept: whichever service it calls, however it is spelled.
 

@@ -306,13 +306,8 @@ class Connection(asyncio.Protocol):
         if usual:
             if not self._body_bytes:
                 self._asked = route, authorization, session
-            wire = None
-            if authorization is not None:
-                wire = pipeline.replay(route, route.authorization_seed, authorization, now)
-            elif session:
-                wire = pipeline.replay(route, route.session_seed, session, now)
-            if wire is not None:
-                return wire
+            key = route.key(authorization, session)
+            return pipeline.replay(route, key, now) or pipeline.judge(route, key, authorization, session, now)
         return pipeline.answer(route, authorization, session, now)
 
     # Answers that somebody had to be asked for, and those behind them

@@ -74,7 +74,9 @@ class Frames:
         if not data.endswith(tail):
             return None
         try:
-            return self._pipeline.replay(route, seed, data[at : -len(tail)], self._now())
+            digest = seed.copy()
+            digest.update(data[at : -len(tail)])
+            return self._pipeline.replay(route, digest.digest() + route.name, self._now())
         except Exception:  # noqa: BLE001 - the long way meets it again, and says what it is
             return None
 
