@@ -5,11 +5,16 @@ another kind than the one that is right is never a number.
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from bench.stage import Stage
 
@@ -84,16 +89,20 @@ async def open_loop(
     seconds: float,
     *,
     connections: int = GATEWAY_CONNECTIONS,
+    skip_s: float = 0.0,
 ) -> tuple[Counted, dict[str, int]]:
     """oha at a fixed rate, each latency counted from the moment at which the request was due, so that a stall
     is felt by every request it delayed (no coordinated omission). Also the statuses and how often each came.
 
     Args:
         path: several are asked for at random.
+        skip_s: what was due in the first so many seconds is in no latency. oha gets going late, the later the
+            longer it is to run, and then sends all that is due at once.
 
     Raises:
         SystemExit: oha failed.
     """
+    kept = stage.folder / f"open-loop-{time.monotonic_ns()}.db"
     options = ["--no-tui", "--latency-correction", "--output-format", "json", "--worker-threads", "1", "-w"]
     origin = f"http://127.0.0.1:{port}"
     target = [f"{origin}{path}"]
@@ -105,12 +114,15 @@ async def open_loop(
         stage,
         seconds,
         *(oha() or "oha", *options, "-q", f"{rate:.0f}", "-c", str(connections), "-z", f"{seconds:g}s"),
+        *(("--db-url", str(kept)) if skip_s else ()),
         *("-H", header, *target),
     )
-    said = json.loads(output)
+    said = json.loads(output[output.index("{") : output.rindex("}") + 1])
     statuses: dict[str, int] = said["statusCodeDistribution"]
     broken = sum(said["errorDistribution"].values())
-    percentiles = said["latencyPercentiles"]
+    percentiles, slowest = said["latencyPercentiles"], said["summary"]["slowest"]
+    if skip_s:
+        percentiles, slowest = await asyncio.to_thread(_percentiles, kept, skip_s, percentiles)
     return Counted(
         requests=sum(statuses.values()),
         duration_s=said["summary"]["total"],
@@ -119,9 +131,21 @@ async def open_loop(
         p50_us=percentiles["p50"] * 1e6,
         p99_us=percentiles["p99"] * 1e6,
         p999_us=percentiles["p99.9"] * 1e6,
-        max_us=said["summary"]["slowest"] * 1e6,
+        max_us=slowest * 1e6,
         percentiles_us={name: seconds * 1e6 for name, seconds in percentiles.items()},
     ), statuses
+
+
+def _percentiles(kept: Path, skip_s: float, names: Iterable[str]) -> tuple[dict[str, float], float]:
+    """Of every single latency that oha wrote down, in seconds; and the longest."""
+    with contextlib.closing(sqlite3.connect(kept)) as store:
+        rows = store.execute(
+            "SELECT end - start_latency_correction FROM oha WHERE start_latency_correction >= ?", (skip_s,)
+        )
+        latencies = np.fromiter((seconds for (seconds,) in rows), float)
+    kept.unlink()
+    ranks = [float(name.removeprefix("p")) for name in names]
+    return dict(zip(names, map(float, np.percentile(latencies, ranks)), strict=True)), float(latencies.max())
 
 
 def oha() -> str | None:
