@@ -154,9 +154,10 @@ async def _serve_until_told(settings: Settings, path: Path) -> int:
         log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
         await sidecar.stop()
         return NO
-    # A full collection would walk it all, modules and applications included, and every request would wait.
-    gc.freeze()
-    gc.enable()
+    finally:
+        # A full collection would walk it all, modules and applications included, and every request would wait.
+        gc.freeze()
+        gc.enable()
     await told.wait()
     log.info("stopping")
     await sidecar.stop()
