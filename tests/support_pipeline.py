@@ -104,7 +104,9 @@ class Kitchen:
         self.clock = clock
         self.http = http
         self.caches = Caches(b"0123456789abcdef", max_entries=10_000)
-        self.registry = MemoryRegistry(clock=clock, epoch=self.caches.epoch, strategies=("plain", "other"))
+        self.registry = MemoryRegistry(
+            clock=clock, epoch=self.caches.epoch, strategies=("plain", "other", "third")
+        )
         for application in [app()] if applications is None else applications:
             self.registry.apply(application)
         self.lifetimes = lifetimes or Lifetimes()
@@ -135,7 +137,11 @@ class Kitchen:
         ring: KeyRing = RING,
         introspection: IntrospectionOptions | None = None,
         max_inactive: int = 1000,
+        idp: tuple[Issuer, CannedHttp] | None = None,
+        everything: bool = False,
     ) -> Strategy:
+        issuer, http = idp or (self.issuer, self.http)
+
         def count() -> None:
             self.verifications[name] = self.verifications.get(name, 0) + 1
 
@@ -148,14 +154,15 @@ class Kitchen:
             ]
             return self.caches.seed([*parts, pair.client_id.encode(), pair.client_secret.encode()]).digest()
 
-        issuers = TrustedIssuers([TrustedIssuer(self.issuer, CLIENT_CLAIMS)], rules)
+        issuers = TrustedIssuers([TrustedIssuer(issuer, CLIENT_CLAIMS)], rules)
         tokens = AccessTokens(issuers, rules, self.clock, verifications=count)
         asked = introspection and Introspection(
             issuers,
             tokens,
-            http=self.http,
+            http=http,
             options=introspection,
             clock=self.clock,
+            everything=everything,
             guesses=Throttle(
                 self.clock, max_failures=max_inactive, max_unregistered_failures=max_inactive, window_s=60.0
             ),
@@ -165,7 +172,7 @@ class Kitchen:
             Method.SESSION: SessionAuthenticator(name, ring, self.session),
             Method.CLIENT_CREDENTIALS: BasicAuthenticator(
                 name,
-                grants=[Grant(self.issuer, self.http, options or GrantOptions("client_secret_post"))],
+                grants=[Grant(issuer, http, options or GrantOptions("client_secret_post"))],
                 tokens=tokens,
                 introspection=asked or None,
                 rules=self.basic,

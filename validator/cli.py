@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "explain", help="read one credential on standard input and explain the decision"
     )
     _takes_config(explained)
-    explained.add_argument("--strategy", metavar="S", help="needed where the file has several")
+    explained.add_argument("--strategy", metavar="S", help="needed where the file has several; S,T as on a route")
     explained.add_argument("--service", metavar="V", help="also judge the registration for this service")
     explained.set_defaults(run=_explain)
 

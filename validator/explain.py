@@ -5,6 +5,7 @@ secret, no token and no cookie is ever printed, only what was read out of them.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import BinaryIO, Literal
 
 from validator.adapters.sqlite import StoreError
@@ -28,6 +29,7 @@ from validator.model import (
     Reason,
     SessionCookie,
 )
+from validator.pipeline import MAX_JOINED, JointRoute, Route
 from validator.ports import Clock
 from validator.remedies import Situation, remedy
 from validator.settings import Settings
@@ -55,9 +57,13 @@ async def report(
     settings: Settings, stdin: BinaryIO, *, strategy: str | None, service: str | None, clock: Clock | None = None
 ) -> int:
     """Prints the steps and the decision; returns the exit code."""
-    if strategy is not None and strategy not in settings.strategies:
-        _say(f"there is no strategy {strategy!r}")
+    names = strategy.split(",") if strategy is not None else []
+    if unknown := [name for name in names if name not in settings.strategies]:
+        _say(f"there is no strategy {unknown[0]!r}")
         return _name_one(settings)
+    if not len(names) == len(set(names)) <= MAX_JOINED:
+        _say(f"a route has no strategy twice and at most {MAX_JOINED}")
+        return USAGE
     raw = stdin.read(_MAX_INPUT_BYTES + 1).strip()
     told: list[Told] = []
     sidecar = Sidecar(settings, clock=clock, tell=lambda step, found: told.append((step, found)))
@@ -69,7 +75,7 @@ async def report(
             return NO
         credential = _credential(raw, settings)
         token = _readable(credential)
-        chosen = (strategy, "") if strategy else await _choose(sidecar, settings, credential, token)
+        chosen = await _choose(sidecar, settings, names, credential, token)
         if chosen is None:
             return _name_one(settings)
         return await _Explanation(sidecar, settings, chosen, service, credential, token, told).tell()
@@ -77,7 +83,7 @@ async def report(
         _say(f"the store cannot be used: {error}")
         return NO
     except Denied as error:  # there is no credential that any strategy could judge
-        name = strategy or next(iter(settings.strategies))
+        name = names[0] if names else next(iter(settings.strategies))
         _say("1. credential: none that could be judged")
         unmarked = _unmarked(_header(raw)[1])
         return _refuse(Situation(error, name, settings.strategies[name], settings, unmarked=unmarked))
@@ -189,7 +195,17 @@ class _Explanation:
         _say(f"genuine: it speaks for the client {clean(proof.client_id)!r}, for another {duration(lasts_s)}", 1)
         if proof.session is not None:
             _say(f"session {proof.session.id}", 1)
+        self._tell_upstream(proof)
         return proof
+
+    def _tell_upstream(self, proof: Proof) -> None:
+        """What an allowed answer has the upstream told besides the application."""
+        told = dict(proof.upstream_headers)
+        for name, claim in self._strategy.upstream_headers.items():
+            absent = f"absent; the claim {claim} is missing, or is nothing that a header can hold"
+            _say(f"{name}: {clean(told[name]) if name in told else absent}", 1)
+        if proof.minted is not None:
+            _say("X-Access-Token: the token just minted, not shown (forward_minted_token)", 1)
 
     def _tell_way(self, error: AuthError | None) -> None:
         _say("3. checks")
@@ -220,6 +236,8 @@ class _Explanation:
             origin = "the configuration file" if application.origin is Origin.FILE else "the control plane"
             state = "active" if application.active else "inactive"
             _say(f"4. application {application.id} ({clean(application.name)}), from {origin}, {state}")
+            if application.groups:
+                _say(f"groups: {', '.join(application.groups)}", 1)
             shown = ", ".join(f"{s} ({status.value})" for s, status in application.registrations.items()) or "none"
             _say(f"5. registrations: {shown}")
         else:
@@ -288,22 +306,38 @@ def _name_one(settings: Settings) -> int:
     return USAGE
 
 
+async def _pick(sidecar: Sidecar, names: Sequence[str], credential: Credential) -> tuple[str, str]:
+    """The strategy by which a route under all of these judges a credential, and why; refuses what is nobody's."""
+    await asyncio.gather(*(i.tend() for name in names for i in _bearer(sidecar, name).tokens.issuers.all()))
+    routes = [Route(sidecar.strategies[name], "", sidecar.caches) for name in names]
+    method, listed = _METHODS[type(credential)], ", ".join(names)
+    picked = JointRoute(routes, sidecar.caches).pick(method, credential)
+    if picked is None:
+        return names[0], f"{method.value} is off under all of {listed}"
+    if not picked[1]:
+        _say(f"the credential is not for any of {listed}: it is refused, and no identity provider is asked")
+        picked[0].strategy.authenticators[method].disown(credential, sidecar.now())
+    return picked[0].strategy.name, f"chosen as the first of {listed} whose own the credential says to be"
+
+
 async def _choose(
-    sidecar: Sidecar, settings: Settings, credential: Credential, token: Jws | None
+    sidecar: Sidecar, settings: Settings, names: Sequence[str], credential: Credential, token: Jws | None
 ) -> tuple[str, str] | None:
-    """The strategy that trusts the issuer that the token names, and why it was chosen; or says why not."""
-    if len(settings.strategies) == 1:
-        return next(iter(settings.strategies)), ""
+    """The strategy that was named, or trusts the token's issuer, and why it was chosen; or says why not."""
+    if len(names) > 1:
+        return await _pick(sidecar, names, credential)
+    if names or len(settings.strategies) == 1:
+        return (*names, *settings.strategies)[0], ""
     issuer = token.payload.get("iss") if token is not None else None
     if token is None or not isinstance(issuer, str):
         kinds = {BearerToken: "a token that cannot be read", ClientCredentials: "a client id and secret"}
         _say(f"{kinds.get(type(credential), 'a session cookie')} does not tell which strategy it is for")
         return None
     trusting = await asyncio.gather(*(_trusts(sidecar, settings, name, token) for name in settings.strategies))
-    names = [name for name, trusts in zip(settings.strategies, trusting, strict=True) if trusts]
-    if len(names) == 1:
-        return names[0], f"chosen because it alone trusts the issuer that the token names, {clean(issuer)}"
-    who = f"the strategies {', '.join(names)} trust it" if names else "no strategy trusts it"
+    able = [name for name, trusts in zip(settings.strategies, trusting, strict=True) if trusts]
+    if len(able) == 1:
+        return able[0], f"chosen because it alone trusts the issuer that the token names, {clean(issuer)}"
+    who = f"the strategies {', '.join(able)} trust it" if able else "no strategy trusts it"
     _say(f"the token names the issuer {clean(issuer)}; {who}")
     return None
 

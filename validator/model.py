@@ -90,7 +90,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BearerToken:
-    """RFC 6750 bearer token as it arrived, undecoded."""
+    """RFC 6750 bearer token as it arrived, undecoded: from a client, or from a token endpoint."""
 
     token: bytes
 
@@ -121,12 +121,16 @@ class SessionCookie:
 
 Credential = BearerToken | ClientCredentials | SessionCookie
 
+UpstreamHeaders = tuple[tuple[str, str], ...]
+"""Headers that tell the upstream what a token claims: name and value of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
     """What a developer registered: at the identity provider one client id, under one strategy.
 
-    ``registrations`` maps a service's name to the status of the right to call it.
+    ``registrations`` maps a service's name to the status of the right to call it. ``groups`` are told to the
+    upstream, in the order written; nothing is decided by them here.
     """
 
     id: str
@@ -136,6 +140,7 @@ class Application:
     registrations: Mapping[str, RegistrationStatus] = field(default_factory=dict)
     active: bool = True
     origin: Origin = Origin.API
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,7 @@ class Session:
         seen_at: the last activity that was written down; idle time counts from here.
         ends_at: the absolute end, which no activity moves.
         token_id: the ``jti`` of the token that opened it, so that revoking the token ends the session.
+        upstream_headers: what the upstream is told of the credential that opened it.
     """
 
     id: str
@@ -156,6 +162,7 @@ class Session:
     seen_at: float
     ends_at: float
     token_id: str | None = None
+    upstream_headers: UpstreamHeaders = ()
 
 
 class Proof(NamedTuple):
@@ -169,6 +176,9 @@ class Proof(NamedTuple):
             where the identity provider vouched for the token itself.
         session: the session that the request came with.
         opens: the session to hand out with an allowed answer; its revocation does not touch this proof.
+        upstream_headers: what the upstream is told of the token's claims.
+        minted: the access token that was minted for a client id and secret, where the upstream is to have it;
+            ``good_until`` is not beyond its end.
     """
 
     strategy: str
@@ -180,6 +190,8 @@ class Proof(NamedTuple):
     key_id: str | None = None
     session: Session | None = None
     opens: Session | None = None
+    upstream_headers: UpstreamHeaders = ()
+    minted: BearerToken | None = None
 
 
 @dataclass(frozen=True, slots=True)

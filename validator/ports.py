@@ -5,7 +5,7 @@ Law of this file: signatures and promises, and the values that only they speak o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from validator.model import (
     Application,
@@ -58,6 +58,21 @@ class Authenticator(Protocol):
 
     def still_holds(self, proof: Proof) -> bool:
         """Whether a proof of earlier still stands, its time apart."""
+
+    def recognises(self, credential: Credential) -> bool | None:
+        """Whether the credential says that it is this strategy's; nothing is verified, nobody is asked. ``None``:
+        that cannot be known before the identity provider has said what it is called.
+
+        Raises:
+            Unavailable: (``store_unavailable``) it could not be looked up.
+        """
+
+    def disown(self, credential: Credential, now: float) -> NoReturn:
+        """Refuses a credential that no strategy recognises; it is shown to nobody.
+
+        Raises:
+            AuthError: in any case.
+        """
 
 
 class Registry(Protocol):

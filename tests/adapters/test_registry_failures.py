@@ -84,7 +84,7 @@ class TestFailures:
     async def test_a_write_of_another_process_is_a_conflict_and_leaves_no_half(self, path, pair):
         registry, _ = pair
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("INSERT INTO applications VALUES ('9', 'n', 'plain', 'c1', 'c1', 1)")
+            other.execute("INSERT INTO applications VALUES ('9', 'n', 'plain', 'c1', 'c1', 1, '')")
             with pytest.raises(Conflict, match="another process"):
                 await registry.create(app("1", "c1"))
             await registry.create(app("2", "c2"))

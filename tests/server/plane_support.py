@@ -40,6 +40,7 @@ class Scripted:
 
     def __init__(self):
         self.asked = []
+        self.traces = []
         self.gates = {}
         self.cancelled = []
         self.error = None
@@ -51,10 +52,11 @@ class Scripted:
     def route(self, strategy, service):
         return ScriptedRoute(strategy, service) if strategy == "plain" else None
 
-    def answer(self, route, authorization, session, now):
+    def answer(self, route, authorization, session, now, trace_id=None):
         if self.error is not None:
             raise self.error
         self.asked.append((route.service, authorization, session))
+        self.traces.append(trace_id)
         if authorization is not None and authorization.startswith(b"slow "):
             return self._later(authorization, now)
         return self._allowed(authorization, now)
@@ -62,14 +64,16 @@ class Scripted:
     def replay(self, _route, _key, _now):
         return None  # every request is to go through the parser
 
-    def judge(self, route, _key, authorization, session, now):
-        return self.answer(route, authorization, session, now)
+    def judge(self, route, _key, authorization, session, now, trace_id=None):
+        return self.answer(route, authorization, session, now, trace_id)
 
-    def refuse(self, route, error):
+    def refuse(self, route, error, trace_id=None):
+        self.traces.append(trace_id)
         self.asked.append((route.service, error.reason, None))
         return Reply(refused(error.reason), Tally())
 
-    def strategy_unknown(self, _name=None):
+    def strategy_unknown(self, _name=None, trace_id=None):
+        self.traces.append(trace_id)
         return Reply(refused(Reason.STRATEGY_UNKNOWN), Tally())
 
     def _allowed(self, authorization, now):

@@ -50,6 +50,7 @@ class TestApplications:
             "client_id": "c1",
             "status": "active",
             "registrations": [{"service": "orders", "status": "approved"}],
+            "groups": [],
             "origin": "api",
         }
         assert control.memory.find("plain", "c1").registrations == {"orders": RegistrationStatus.APPROVED}

@@ -74,12 +74,24 @@ TARGETS = [
     b"/v1/authorize/plain/svc", b"/v1/authorize/plain/more", b"/v1/authorize/other/svc",
     b"/v1/authorize/plain/none", b"/v1/authorize/plain/svc?x=1", b"/v1/authorize/plain/svc/path",
     b"/v1/authorize/none/svc", b"http://h/v1/authorize/plain/svc", b"/", b"/v1/authorize/plain/s%76c",
+    b"/v1/authorize/plain,other/svc", b"/v1/authorize/other%2Cplain/svc", b"/v1/authorize/plain,plain/svc",
+]  # fmt: skip
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+OTHER_TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+# Behind a credential, in the place of a trace: as long as one, nearly one, or more than one.
+TRACES = [
+    TRACE, OTHER_TRACE, b"-" * 55, b"0" * 55, TRACE.upper(), TRACE[:-1], TRACE + b"0", TRACE + b" ", b" " + TRACE,
+    TRACE[:-1] + b"\n", TRACE[:20] + b"\r\nAuthorization: " + GOOD[:18], TRACE[:-6] + b"\r\nX: y",
+    TRACE[:20] + b"\r\n\r\nGET / HTTP/1.1" + b"0" * 17, TRACE[:-2] + b"\r\n", TRACE + b"\r\ntraceparent: " + TRACE,
+    TRACE + b"\r\nAuthorization: " + GOOD, b"\r\n " + TRACE[:-3], TRACE + b"\r\nAccept: */*", TRACE[:-1] + b"\x00",
+    TRACE + b"\r\ntransfer-encoding: chunked", TRACE + b"\r\nContent-Length: 3", b"",
 ]  # fmt: skip
 EXTRAS = [
     b"Accept: */*", b"User-Agent: nginx", b"Content-Length: 0", b"Connection: keep-alive", b"Connection: close",
     b"Connection: upgrade", b"Upgrade: websocket", b"Expect: 100-continue", b"Expect: other", b"X-Other: 1",
     b"Host: second", b"Transfer-Encoding: chunked", b"Content-Length: 3", b"Accept:", b"Accept: a\r\n b",
     b"Cookie: a=b", b"Authorization: " + OTHER, b"authorization: " + GOOD, b"Cookie: " + OURS + SEALED,
+    b"traceparent: " + TRACE, b"Traceparent: " + OTHER_TRACE, b"traceparent: x", b"tracestate: a=b",
     b"Accept: \x01", b"User-Agent: \xff", b"Host : x", b"X-Padding: " + b"x" * 900, b"user-agent: " + b"x" * 1100,
 ]  # fmt: skip
 BODIES = [b"", b"abc", b"0\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n", b"\r\n", b"0\r\nAuthorization: x\r\n\r\n"]
@@ -92,8 +104,9 @@ def frame(line: bytes, behind: bytes = b"", body: bytes = b"") -> Frame:
     return line + b"\r\nHost: validator\r\n", behind + b"\r\n\r\n" + body
 
 
-LINES = [b"GET %b HTTP/1.1" % target for target in TARGETS[:2]]
-FRAMES = [frame(line, behind) for line in LINES for behind in (b"", b"\r\nAccept: */*")]
+LINES = [b"GET %b HTTP/1.1" % target for target in (*TARGETS[:2], TARGETS[-3])]
+TRACED = [b"\r\ntraceparent: " + trace for trace in TRACES]
+FRAMES = [frame(line, behind) for line in LINES for behind in (b"", b"\r\nAccept: */*", *TRACED[:2])]
 NO_FRAMES = [
     frame(LINES[0].replace(b"GET", b"HEAD")),
     frame(LINES[0].replace(b"1.1", b"1.0")),
@@ -101,6 +114,10 @@ NO_FRAMES = [
     frame(LINES[0], b"\r\nExpect: 100-continue"),
     frame(LINES[0], b"\r\nContent-Length: 3", b"abc"),
     frame(LINES[0].replace(b"svc", b"svc?x=1")),
+    frame(LINES[0], b"\r\nTraceparent: " + TRACE),
+    frame(LINES[0], b"\r\nAccept: */*" + TRACED[0]),
+    frame(LINES[0] + b"\r\nConnection: close", TRACED[0]),
+    *(frame(LINES[0], traced) for traced in TRACED[2:]),
 ]
 CREDENTIALS = [
     *(b"Authorization: " + value for value in AUTHORIZATIONS[:7]),
@@ -413,6 +430,13 @@ def asked(credential: bytes, of: Frame = FRAMES[0]) -> Step:
     return 0, [before + credential + behind]
 
 
+def pieces(credential: bytes, left: int) -> list[bytes]:
+    """A traced request of which so many bytes come later."""
+    before, behind = FRAMES[2]
+    request = before + credential + behind
+    return [request[:-left], request[-left:]]
+
+
 # What chance seldom finds.
 HAND_MADE: list[list[Any]] = [
     [
@@ -423,6 +447,22 @@ HAND_MADE: list[list[Any]] = [
     ],
     [asked(CREDENTIALS[3]), asked(CREDENTIALS[3]), 19.5, 1.0, asked(CREDENTIALS[3])],
     [asked(CREDENTIALS[6]), TURN, asked(CREDENTIALS[6]), asked(CREDENTIALS[6], NO_FRAMES[0])],
+    *(  # learnt with a trace or without; then whatever else comes in its place, and both again
+        [
+            *(asked(credential, FRAMES[0]) for _ in range(first)),
+            *(asked(credential, FRAMES[at]) for at in (2, 3, 2, 0, 0)),
+            asked(credential, tried),
+            *(asked(credential, FRAMES[at]) for at in (0, 2, 3, 1, 0)),
+        ]
+        for credential in (CREDENTIALS[0], CREDENTIALS[6], CREDENTIALS[7])
+        for first in (0, 2)
+        for tried in NO_FRAMES
+    ),
+    *(  # what looks like the end of a traced frame, before the request is whole
+        [asked(credential, FRAMES[2]), asked(credential, FRAMES[2]), (0, [*pieces(credential, at)])]
+        for credential in (CREDENTIALS[0], CREDENTIALS[7])
+        for at in range(1, len(TRACED[0]) + 5)
+    ),
     *(
         [*before, asked(credential), asked(credential), *changed, asked(credential), asked(credential)]
         for credential in (CREDENTIALS[0], CREDENTIALS[7])
@@ -559,3 +599,33 @@ def test_the_short_way_says_it_for_many_histories(alike: Alike, examples: int) -
                 error.add_note(f"of the history {seed}")
                 raise
     assert answered > examples  # or hardly anything was compared
+
+
+@pytest.mark.parametrize("known", [FRAMES[0], FRAMES[2]], ids=["untraced", "traced"])
+async def test_a_request_with_another_trace_goes_the_short_way(known: Frame) -> None:
+    """And so does one without, in between, wherever one with a trace was seen."""
+    side = Side(short=True)
+    await side.kitchen.issuer.tend()
+    for of in (known, FRAMES[2]):
+        await step_on(side, asked(CREDENTIALS[0], of))
+    side.count()
+    before = side.answered
+    for of in (FRAMES[3], FRAMES[0], FRAMES[2], FRAMES[0], FRAMES[3]):
+        await step_on(side, asked(CREDENTIALS[0], of))
+    assert await side.close() - before >= 5
+
+
+async def test_where_nothing_is_traced_nothing_else_is_looked_for() -> None:
+    side = Side(short=True)
+    await side.kitchen.issuer.tend()
+    await step_on(side, asked(CREDENTIALS[0]))
+    frames: Any = side.plane.frames
+    ((_, _, tail),) = frames._frames._by_authorization.values()
+    assert tail == b"\r\n\r\n"
+    await step_on(side, asked(CREDENTIALS[0], FRAMES[2]))
+    ((_, _, tail),) = frames._frames._by_authorization.values()
+    assert tail == ()
+    await step_on(side, asked(CREDENTIALS[1]))  # judged first, by the parser, and without a trace
+    ((_, _, tail),) = frames._frames._by_authorization.values()
+    assert tail == ()
+    await side.close()

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from pydantic.fields import FieldInfo
+from tls_support import Authority
 
 from validator.core.providers import PROVIDERS, Provider
 from validator.settings import Settings, json_schema, read
@@ -123,6 +124,8 @@ def test_the_files_on_the_page_read_cleanly(tmp_path: Path) -> None:
         "initial-access-token": "t",
     }.items():
         (tmp_path / name).write_text(secret)
+    data = Authority().issue("validator.example.com").write(tmp_path, "data")
+    (tmp_path / "gateways-ca.crt").write_bytes(data.certificate.read_bytes())
     blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert blocks
     for block in blocks:

@@ -32,14 +32,16 @@ _T = TypeVar("_T")
 _HEALTH_TIMEOUT_S = 2.0  # a probe that waits longer tells its caller nothing new
 
 _APPLICATIONS = """
-SELECT id, name, strategy, client_id, active,
+SELECT id, name, strategy, client_id, active, group_names,
        (SELECT json_group_object(service, status) FROM registrations WHERE application_id = applications.id)
 FROM applications ORDER BY id
 """
 _UPSERT_APPLICATION = """
-INSERT INTO applications (id, name, strategy, client_id, client_key, active) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO applications (id, name, strategy, client_id, client_key, active, group_names)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, strategy = excluded.strategy,
-    client_id = excluded.client_id, client_key = excluded.client_key, active = excluded.active
+    client_id = excluded.client_id, client_key = excluded.client_key, active = excluded.active,
+    group_names = excluded.group_names
 """
 _UPSERT_REVOCATION = """
 INSERT OR REPLACE INTO revocations (kind, strategy, value, created_at, expires_at) VALUES (?, ?, ?, ?, ?)
@@ -288,6 +290,7 @@ def save(application: Application) -> Sequence[tuple[str, tuple[object, ...]]]:
         application.client_id,
         canonical_client_id(application.client_id),
         int(application.active),
+        ",".join(application.groups),
     )
     return [
         (_UPSERT_APPLICATION, row),
@@ -303,17 +306,23 @@ def save(application: Application) -> Sequence[tuple[str, tuple[object, ...]]]:
 
 
 def _load_applications(connection: sqlite3.Connection) -> list[Application]:
-    # Most applications of a large registry hold one of few sets of registrations: equal sets share one
-    # object, which is what keeps a million of them small.
+    # Most applications of a large registry hold one of few sets of registrations, and of groups: equal sets
+    # share one object, which is what keeps a million of them small.
     shapes: dict[str, Mapping[str, RegistrationStatus]] = {}
+    groups: dict[str, tuple[str, ...]] = {"": ()}
     loaded = []
-    for application_id, name, strategy, client_id, active, text in connection.execute(_APPLICATIONS):
+    for application_id, name, strategy, client_id, active, joined, text in connection.execute(_APPLICATIONS):
         shape = shapes.get(text)
         if shape is None:
             shape = shapes[text] = {
                 sys.intern(service): RegistrationStatus(status) for service, status in json.loads(text).items()
             }
-        loaded.append(Application(application_id, name, sys.intern(strategy), client_id, shape, bool(active)))
+        belongs = groups.get(joined)
+        if belongs is None:
+            belongs = groups[joined] = tuple(joined.split(","))
+        loaded.append(
+            Application(application_id, name, sys.intern(strategy), client_id, shape, bool(active), groups=belongs)
+        )
     return loaded
 
 

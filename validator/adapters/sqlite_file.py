@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 _APPLICATION_ID = 0x4B435652  # "KCVR" in the file's header: tells our file from any other program's
 _BUSY_TIMEOUT_S = 2.0  # a backup may hold the lock for a moment; a caller should not wait for it much longer
 
@@ -48,6 +48,7 @@ _TABLES = (
         client_id TEXT NOT NULL,
         client_key TEXT NOT NULL,  -- the form under which client ids are compared
         active INTEGER NOT NULL CHECK (active IN (0, 1)),
+        group_names TEXT NOT NULL DEFAULT '',  -- in order, joined by commas, which none of them holds
         UNIQUE (strategy, client_key)
     ) STRICT, WITHOUT ROWID
     """,
@@ -72,6 +73,7 @@ _UPGRADES = {
         "DROP TABLE revocations_of_1",
         _REGISTERED_CLIENTS,
     ),
+    2: ("ALTER TABLE applications ADD COLUMN group_names TEXT NOT NULL DEFAULT ''",),
 }
 
 

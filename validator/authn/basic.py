@@ -8,7 +8,9 @@ what the identity provider mints must, where it can be read, name the client tha
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NoReturn
 
+import structlog
 from cachetools import TTLCache
 
 from validator.authn.access_token import AccessTokens
@@ -19,9 +21,10 @@ from validator.core.jws import looks_like_jwt
 from validator.core.oauth import GrantOptions, MintedToken, grant_request, read_grant_reply
 from validator.core.registry import canonical_client_id
 from validator.core.telling import Step, Tell, nobody
+from validator.core.upstream import MAX_FORWARDED_BYTES, forwarded
 from validator.errors import Denied, Unavailable
 from validator.issuers import Issuer
-from validator.model import ClientCredentials, Credential, Method, Proof, Reason
+from validator.model import ClientCredentials, Credential, Method, Proof, Reason, UpstreamHeaders
 from validator.ports import Clock, HttpClient
 
 _MAX_REFUSALS = 10_000
@@ -29,6 +32,8 @@ _MAX_PROVEN = 100_000
 _PROVEN_S = 86400.0
 # Of a token that was minted a moment ago these say that clocks differ or keys have not arrived, not who asked.
 _OURS = frozenset({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_EXPIRED, Reason.TOKEN_INACTIVE, Reason.KEY_UNKNOWN})
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class BasicRules:
             the token endpoint handed it out over TLS to whoever knew the secret.
         required_scopes: what an opaque minted token must have been granted.
         required_claims: names of claims that a minted token must be read for.
+        forward_minted_token: whether the upstream is to have the minted token.
+        leeway_s: by how much a token's end, as it is judged here, lies beyond the one written in it.
     """
 
     proof_ttl_s: float
@@ -49,6 +56,8 @@ class BasicRules:
     trust_token_response: bool = False
     required_scopes: frozenset[str] = frozenset()
     required_claims: tuple[str, ...] = ()
+    forward_minted_token: bool = False
+    leeway_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class _Minted:
     client_id: str | None = None
     expires_at: float | None = None
     token_id: str | None = None
+    upstream_headers: UpstreamHeaders = ()
 
 
 class BasicAuthenticator:
@@ -155,6 +165,17 @@ class BasicAuthenticator:
 
     def still_holds(self, proof: Proof) -> bool:  # noqa: ARG002 - the port's shape; only time ends this proof
         return True
+
+    def recognises(self, credential: Credential) -> bool:
+        assert isinstance(credential, ClientCredentials)  # noqa: S101 - as above
+        return self._registered(credential.client_id)
+
+    def disown(self, credential: Credential, now: float) -> NoReturn:  # noqa: ARG002 - the port's shape
+        assert isinstance(credential, ClientCredentials)  # noqa: S101 - as above
+        # Counted as a wrong secret is, or who guesses could tell by it which client ids there are.
+        with self._throttle.attempt(self._strategy, credential.client_id, registered=False) as attempt:
+            attempt.failed = True
+        raise Denied(Reason.CREDENTIALS_REJECTED, "no application of these strategies has the client id")
 
     async def _ask(self, pair: ClientCredentials) -> Proof:
         digest = self._digest(pair)  # before anything is awaited: it changes when everything is forgotten
@@ -233,7 +254,9 @@ class BasicAuthenticator:
                     f"the pair is right, but the token minted for it cannot be judged: {denied}",
                 ) from None
             raise
-        return _Minted(basis, principal.client_id, principal.expires_at, principal.token_id)
+        return _Minted(
+            basis, principal.client_id, principal.expires_at, principal.token_id, principal.upstream_headers
+        )
 
     def _graph(self, pair: ClientCredentials, token: bytes, denied: Denied) -> _Minted:
         rules = self._rules
@@ -257,11 +280,30 @@ class BasicAuthenticator:
         if minted.expires_at is not None and minted.expires_at != float("inf"):
             ends.append(minted.expires_at)
         ends_at = min(ends, default=now + self._rules.proof_ttl_s)
-        return Proof(
+        proof = Proof(
             strategy=self._strategy,
             method=Method.CLIENT_CREDENTIALS,
             client_id=pair.client_id,
             good_until=min(ends_at, now + self._rules.proof_ttl_s),
             ends_at=ends_at,
             token_id=minted.token_id,
+            upstream_headers=minted.upstream_headers,
         )
+        return self._with_token(proof, reply, minted) if self._rules.forward_minted_token else proof
+
+    def _with_token(self, proof: Proof, reply: MintedToken, minted: _Minted) -> Proof:
+        """The same with the token itself, for no longer than the token's own word: whoever gets it next need not
+        grant our leeway."""
+        token = forwarded(reply.access_token)
+        if token is None:
+            log.warning(
+                "minted token not forwarded",
+                strategy=proof.strategy,
+                client_id=proof.client_id,
+                detail=f"it is longer than {MAX_FORWARDED_BYTES} bytes, or not of visible ASCII characters alone",
+            )
+            return proof
+        good_until = proof.good_until
+        if minted.expires_at is not None:
+            good_until = min(good_until, minted.expires_at - self._rules.leeway_s)
+        return proof._replace(good_until=good_until, minted=token)

@@ -1,9 +1,13 @@
 """Bearer tokens (RFC 6750): whom a token presented by a caller speaks for."""
 
+from typing import NoReturn
+
 from validator.authn.access_token import AccessTokens, VerifiedToken
 from validator.authn.introspection import Introspection
+from validator.core import jws
 from validator.core.claims import Principal
-from validator.model import BearerToken, Credential, Method, Proof
+from validator.errors import Denied
+from validator.model import BearerToken, Credential, Method, Proof, Reason
 
 
 class BearerAuthenticator:
@@ -41,6 +45,23 @@ class BearerAuthenticator:
     def still_holds(self, proof: Proof) -> bool:
         return proof.key_id is None or self._tokens.still_holds(proof.key_id)
 
+    def recognises(self, credential: Credential) -> bool | None:
+        assert isinstance(credential, BearerToken)  # noqa: S101 - as above
+        token = credential.token
+        introspected = self._asked_about(token) is not None
+        claims = jws.claims_unverified(token)
+        if claims is None:
+            return introspected
+        whose = self._tokens.issuers.names(claims.get("iss"))
+        # A token that may be another's is not shown to anybody to find out.
+        return bool(whose) if introspected else whose
+
+    def disown(self, credential: Credential, now: float) -> NoReturn:
+        assert isinstance(credential, BearerToken)  # noqa: S101 - as above
+        if self._asked_about(credential.token) is None:
+            self._tokens.verify_now(credential.token, now)  # in its own words
+        raise Denied(Reason.ISSUER_MISMATCH, "the token names no issuer of these strategies")
+
     def _asked_about(self, token: bytes) -> Introspection | None:
         """Who is asked about this token; ``None``: it is read."""
         introspection = self._introspection
@@ -59,4 +80,5 @@ class BearerAuthenticator:
             ends_at=ends_at,
             token_id=principal.token_id,
             key_id=key_id,
+            upstream_headers=principal.upstream_headers,
         )

@@ -1,7 +1,10 @@
 """Session cookies: those that we sealed, for this strategy, and that still last."""
 
+from typing import NoReturn
+
 from validator.core.sessions import KeyRing, SessionRules, check_alive, last_moment
-from validator.model import Credential, Method, Proof, SessionCookie
+from validator.errors import Denied
+from validator.model import Credential, Method, Proof, Reason, SessionCookie
 
 
 class SessionAuthenticator:
@@ -24,6 +27,7 @@ class SessionAuthenticator:
             good_until=ends,
             ends_at=ends,
             session=session,
+            upstream_headers=session.upstream_headers,
         )
 
     async def prove(self, credential: Credential) -> Proof:
@@ -31,3 +35,14 @@ class SessionAuthenticator:
 
     def still_holds(self, proof: Proof) -> bool:  # noqa: ARG002 - opened anew for every judgement
         return True
+
+    def recognises(self, credential: Credential) -> bool:
+        assert isinstance(credential, SessionCookie)  # noqa: S101 - as above
+        try:
+            self._ring.open(credential.value, self._strategy)
+        except Denied:
+            return False
+        return True
+
+    def disown(self, credential: Credential, now: float) -> NoReturn:  # noqa: ARG002 - the port's shape
+        raise Denied(Reason.SESSION_INVALID, "no cookie of these strategies'")

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from validator.core.claims import Expectations, wrong_issuer
+from validator.core.discovery import is_called
 from validator.core.entra import TokenVersion
+from validator.core.upstream import Wanted
 from validator.errors import Unavailable
 from validator.issuers import Issuer
 
@@ -22,6 +24,7 @@ class TokenRules:
     Attributes:
         graph_instead: the scope to ask for in place of Microsoft Graph's; ``None``: this is not Entra.
         opaque_because: why a token may be opaque, for the operator.
+        upstream_headers: what the upstream is told of the claims.
     """
 
     algorithms: frozenset[str]
@@ -35,6 +38,7 @@ class TokenRules:
     user_scopes: bool = True
     graph_instead: str | None = None
     opaque_because: str = ""
+    upstream_headers: Wanted = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,18 @@ class TrustedIssuers:
             known.sort(key=lambda expected: expected.token.version != payload.get("ver"))
         return known[0] if known else None
 
+    def names(self, issuer: object) -> bool | None:
+        """Whether one of the issuers is called so, by its own word or by the configuration's; ``None`` where none
+        is and one has not told its name yet."""
+        if not isinstance(issuer, str):
+            return False
+        present = [i for i in self.all() if not i.absent]
+        if any(i.metadata is not None and i.metadata.issuer == issuer for i in present):
+            return True
+        if any(is_called(i.place.issuer, issuer) for i in present):
+            return True
+        return None if any(i.metadata is None for i in present) else False
+
     def holds(self, key_id: str) -> bool:
         """Whether the issuer of a key, named as ``key_id`` does, still publishes it."""
         index, thumbprint, name = key_id.split(" ", 2)
@@ -188,4 +204,5 @@ class TrustedIssuers:
             version=trusted.version,
             people=rules.people,
             user_scopes=rules.user_scopes,
+            upstream_headers=rules.upstream_headers,
         )

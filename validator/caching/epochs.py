@@ -8,7 +8,7 @@ from typing import Final
 from validator.core.registry import canonical_client_id
 
 _SHARDS: Final = 4096  # a write makes one reply in so many be judged again, besides those it is about
-_NOWHERE: Final = 2 * _SHARDS  # never moves
+_NOWHERE: Final = 3 * _SHARDS  # never moves
 
 Shards = tuple[int, int, int, int]
 """What an answer rests on: its client, and up to three tokens and sessions."""
@@ -32,18 +32,22 @@ class ShardedEpoch:
         self._moved = [0] * (_NOWHERE + 1)
 
     @staticmethod
-    def client_shard(strategy: str, client_id: str) -> int:
-        return hash((strategy, canonical_client_id(client_id))) % _SHARDS
+    def client_shard(strategy: str | None, client_id: str) -> int:
+        """``None``: under whichever strategy; the last third."""
+        client = canonical_client_id(client_id)
+        if strategy is None:
+            return 2 * _SHARDS + hash(client) % _SHARDS
+        return hash((strategy, client)) % _SHARDS
 
     @staticmethod
     def id_shard(identifier: str) -> int:
-        """Of a ``jti`` or a session id; the upper half, apart from the clients."""
+        """Of a ``jti`` or a session id; the second third, apart from the clients."""
         return _SHARDS + hash(identifier) % _SHARDS
 
     @classmethod
     def shards(
         cls,
-        strategy: str,
+        strategy: str | None,
         client_id: str,
         first: str | None = None,
         second: str | None = None,
@@ -60,6 +64,7 @@ class ShardedEpoch:
     def touch_client(self, strategy: str, client_id: str) -> None:
         self.value += 1
         self._moved[self.client_shard(strategy, client_id)] = self.value
+        self._moved[self.client_shard(None, client_id)] = self.value
 
     def touch_id(self, identifier: str) -> None:
         self.value += 1

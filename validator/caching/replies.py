@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from validator.caching.epochs import ShardedEpoch, Shards
-from validator.core.reply import CACHE_CONTROL, MAX_AGE_S, Rendered
+from validator.core.reply import MAX_AGE_S, NO_STORE, Rendered
 
 _FREED_AT_ONCE: Final = 4
 # Deadline, epoch, number of the kind; four shards; behind them what this answer alone says.
@@ -45,7 +45,9 @@ class Reply:
     deadline: float = 0.0
 
 
-_Kind = tuple[bytes, bytes, Tally]  # how such answers begin and end, and where they are counted
+# How such answers begin and end, where they are counted, and what Cache-Control says by the seconds left.
+_Kind = tuple[bytes, bytes, Tally, tuple[bytes, ...]]
+_Same = tuple[bytes, bytes, Tally, bool]  # what tells one kind from another, at less cost
 
 
 class _Generation:
@@ -56,14 +58,20 @@ class _Generation:
     def __init__(self) -> None:
         self.entries: dict[bytes, bytes] = {}
         self.kinds: list[_Kind] = []
-        self.numbers: dict[_Kind, int] = {}
+        self.numbers: dict[_Same, int] = {}
 
     def number(self, kind: _Kind) -> int:
-        number = self.numbers.get(kind)
+        head, rest, tally, cache_control = kind
+        same = (head, rest, tally, cache_control is NO_STORE)
+        number = self.numbers.get(same)
         if number is None:
-            number = self.numbers[kind] = len(self.kinds)
+            number = self.numbers[same] = len(self.kinds)
             self.kinds.append(kind)
         return number
+
+    def drop_last_kind(self) -> None:
+        head, rest, tally, cache_control = self.kinds.pop()
+        self.numbers.pop((head, rest, tally, cache_control is NO_STORE), None)
 
 
 class Replies:
@@ -101,10 +109,10 @@ class Replies:
         if epoch != marks.value and not marks.unmoved_since(epoch, *_SHARDS.unpack_from(entry, _OFTEN.size)):
             return None
         kind: _Kind = self._young.kinds[number]
-        head, rest, tally = kind
+        head, rest, tally, cache_control = kind
         tally.replayed += 1
         # Further ahead than any lifetime only where the clock was set back a moment ago.
-        return head + entry[_OWN:] + CACHE_CONTROL[int(left_s) if left_s < MAX_AGE_S else MAX_AGE_S] + rest
+        return head + entry[_OWN:] + cache_control[int(left_s) if left_s < MAX_AGE_S else MAX_AGE_S] + rest
 
     def known(self, key: bytes, now: float) -> Reply | None:
         """The same answer in its parts, for those who want it otherwise than whole."""
@@ -113,8 +121,8 @@ class Replies:
         entry = self._young.entries[key]
         deadline, _, number = _unpack(entry)
         kind: _Kind = self._young.kinds[number]
-        head, rest, tally = kind
-        return Reply(Rendered(head + entry[_OWN:], rest), tally, deadline)
+        head, rest, tally, cache_control = kind
+        return Reply(Rendered(head + entry[_OWN:], rest, cache_control), tally, deadline)
 
     def in_doubt(self, key: bytes, now: float) -> bytes | None:
         """The head of an answer that lasts, but may have become untrue."""
@@ -145,7 +153,7 @@ class Replies:
         self._make_room()
         self._old.entries.pop(key, None)
         rendered = reply.rendered
-        number = self._young.number((common, rendered.rest, reply.tally))
+        number = self._young.number((common, rendered.rest, reply.tally, rendered.cache_control))
         own = rendered.head[len(common) :]
         self._young.entries[key] = _ENTRY.pack(reply.deadline, epoch, number, *shards) + own
 
@@ -188,6 +196,6 @@ class Replies:
         for _ in range(min(_FREED_AT_ONCE, len(last.entries))):
             last.entries.popitem()
         for _ in range(min(_FREED_AT_ONCE, len(last.kinds))):
-            last.numbers.pop(last.kinds.pop(), None)
+            last.drop_last_kind()
         if not last.entries and not last.kinds:
             self._dropped.pop()

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from validator.core import entra, kinds
+from validator.core import entra, kinds, upstream
 from validator.core.durations import duration
 from validator.core.jws import Jws
 from validator.core.telling import Step, Tell, nobody
 from validator.errors import Denied
-from validator.model import Reason
+from validator.model import Reason, UpstreamHeaders
 
 _SUBJECT = ("sub",)
 _MAX_CLIENT_ID_CHARS = 256
@@ -35,6 +35,7 @@ class Expectations:
         version: Entra's ``ver``, to which the issuer is bound; ``None``: there is no such thing.
         people: whether people sign in at the issuer, so that a ``sub`` may be one.
         user_scopes: whether client credentials may come by the scope ``openid``.
+        upstream_headers: what the upstream is told of the claims; nothing is demanded of them.
     """
 
     issuer: str
@@ -49,6 +50,7 @@ class Expectations:
     version: entra.TokenVersion | None = None
     people: bool = False
     user_scopes: bool = True
+    upstream_headers: upstream.Wanted = ()
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Principal:
     client_id: str
     expires_at: float
     token_id: str | None
+    upstream_headers: UpstreamHeaders = ()
 
 
 def screen(payload: Mapping[str, Any], expected: Expectations, now: float) -> None:
@@ -112,7 +115,13 @@ def judge_screened(jws: Jws, expected: Expectations, now: float, tell: Tell = no
     tell(Step.NOT_ID_TOKEN, None)
     _check_rights(payload, expected)
     tell(Step.SCOPES, None)
-    return Principal(client_id, float(payload["exp"]) + expected.leeway_s, _token_id(payload, expected))
+    wanted = expected.upstream_headers
+    return Principal(
+        client_id,
+        float(payload["exp"]) + expected.leeway_s,
+        _token_id(payload, expected),
+        upstream.picked(payload, wanted) if wanted else (),
+    )
 
 
 def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: float) -> Principal:
@@ -136,7 +145,8 @@ def judge_introspected(payload: Mapping[str, Any], expected: Expectations, now: 
     kinds.check_introspected(payload, client_id)
     _check_rights(payload, expected)
     ends = float("inf") if expires_at is None else expires_at + expected.leeway_s
-    return Principal(client_id, ends, _token_id(payload, expected))
+    told = upstream.picked(payload, expected.upstream_headers)
+    return Principal(client_id, ends, _token_id(payload, expected), told)
 
 
 def _check_begun(payload: Mapping[str, Any], expected: Expectations, now: float) -> None:

@@ -76,10 +76,15 @@ def typed_issuer_differs(typed: str, found: str) -> bool:
     """Whether the configured issuer names another issuer than the document it led to. A slash at the end does not
     count, nor the discovery document's place, nor by which of its names a tenant of Entra is called."""
     named = _issuer_in(typed)
-    if named.rstrip("/") == found.rstrip("/"):
+    if is_called(typed, found):
         return False
     tenant, other = GUID.search(named), GUID.search(found)
     return not (tenant and other and tenant[0].lower() == other[0].lower())
+
+
+def is_called(typed: str, found: str) -> bool:
+    """Whether the configured issuer has that name, a slash at its end and the discovery document's place apart."""
+    return _issuer_in(typed).rstrip("/") == found.rstrip("/")
 
 
 def _issuer_in(typed: str) -> str:

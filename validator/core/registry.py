@@ -9,6 +9,8 @@ import re
 from validator.errors import Denied
 from validator.model import Application, Reason, RegistrationStatus
 
+MAX_GROUPS = 32  # of one application
+
 _GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from validator.model import Application, Method, Reason
+from validator.model import Application, Method, Proof, Reason
 
 _PHRASES: Final = {
     200: "OK",
@@ -41,16 +41,26 @@ _CACHE_CONTROL_NAME: Final = b"Cache-Control: "
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # By the whole seconds for which a gateway may reuse an answer: the header's value.
 CACHE_CONTROL: Final = (b"no-store", *(b"private, max-age=%d" % left for left in range(1, MAX_AGE_S + 1)))
+# The same of an answer that holds a token (RFC 6749 section 5.1): only we may give it again.
+NO_STORE: Final = (b"no-store",) * (MAX_AGE_S + 1)
 _END: Final = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rendered:
     """An answer but for the one thing in it that changes with time: ``head``, then ``Cache-Control``'s value,
-    then ``rest``, which is the empty line and the body."""
+    then ``rest``, which is the empty line and the body.
+
+    Attributes:
+        cache_control: that value by the seconds left; ``CACHE_CONTROL`` or ``NO_STORE``.
+    """
 
     head: bytes
     rest: bytes = _END
+    cache_control: tuple[bytes, ...] = CACHE_CONTROL
+
+    def __repr__(self) -> str:
+        return f"Rendered({self.head[:12]!r}, <headers and body redacted>)"
 
     def wire(self, left_s: float, *, without_body: bool = False, connection: bytes = b"") -> bytes:
         """The whole answer.
@@ -62,7 +72,7 @@ class Rendered:
         """
         option = b"\r\nConnection: " + connection if connection else b""
         left = int(min(left_s, MAX_AGE_S)) if left_s >= 1 else 0
-        return self.head + CACHE_CONTROL[left] + option + (_END if without_body else self.rest)
+        return self.head + self.cache_control[left] + option + (_END if without_body else self.rest)
 
 
 def facts(application: Application, method: Method) -> bytes:
@@ -71,6 +81,7 @@ def facts(application: Application, method: Method) -> bytes:
     Raises:
         ValueError: a fact holds a control character and cannot stand in a header.
     """
+    groups = b"X-Application-Groups: %b\r\n" % _value(", ".join(application.groups)) if application.groups else b""
     return (
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Application-Id: %b\r\nX-Application-Name: %b\r\n"
         b"X-Credential-Identifier: %b\r\nX-Auth-Method: %b\r\n"
@@ -80,18 +91,35 @@ def facts(application: Application, method: Method) -> bytes:
             _value(application.client_id),
             method.value.encode(),
         )
+        + groups
     )
 
 
-def allowed(told: bytes, *, session: bytes = b"", set_cookie: bytes | None = None) -> Rendered:
+def proof_lines(proof: Proof) -> bytes:
+    """What the upstream is told of this very credential, behind the facts: claims, and the minted token.
+
+    Raises:
+        ValueError: as ``facts``.
+    """
+    lines = b"".join(b"%b: %b\r\n" % (_value(name), _value(value)) for name, value in proof.upstream_headers)
+    if proof.minted is not None:
+        lines += b"X-Access-Token: %b\r\n" % _value(proof.minted.token.decode())
+    return lines
+
+
+def allowed(
+    told: bytes, *, session: bytes = b"", set_cookie: bytes | None = None, holds_token: bool = False
+) -> Rendered:
     """200.
 
     Args:
-        told: see ``facts``.
+        told: see ``facts`` and ``proof_lines``.
         session: see ``session_line``.
+        holds_token: whether ``told`` has the minted token, so that no gateway may keep the answer.
     """
     cookie = b"" if set_cookie is None else b"Set-Cookie: " + set_cookie + b"\r\n"
-    return Rendered(told + session + cookie + _CACHE_CONTROL_NAME)
+    head = told + session + cookie + _CACHE_CONTROL_NAME
+    return Rendered(head, cache_control=NO_STORE) if holds_token else Rendered(head)
 
 
 def session_line(session_id: str) -> bytes:

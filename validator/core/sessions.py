@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 
 from validator.core.sealing import Sealer, SealError
 from validator.errors import Denied
-from validator.model import Reason, Session
+from validator.model import Reason, Session, UpstreamHeaders
 
 # A cookie is sealed anew once a tenth of the idle time has passed since it was sealed last: often enough that
 # a session in use does not end, seldom enough that the cached answer of a cookie stays its answer.
 _RENEW_FRACTION = 0.1
+# Of all values for the upstream together: with them, and the names before them, a cookie stays below what browsers
+# keep (RFC 6265 section 6.1).
+MAX_CARRIED_BYTES = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class KeyRing:
             ],
             separators=(",", ":"),
         )
+        if session.upstream_headers:  # one line each below the first: no value has a line break, no name a colon
+            plain = "\n".join((plain, *(f"{name}:{value}" for name, value in session.upstream_headers)))
         return self._sealer.seal(plain, bound_to=(session.strategy, self._bound_to), nonce=nonce).encode()
 
     def open(self, cookie: bytes, strategy: str) -> Session:
@@ -66,8 +71,18 @@ class KeyRing:
             plain = self._sealer.open(cookie.decode("ascii", "replace"), bound_to=(strategy, self._bound_to))
         except SealError as error:
             raise Denied(Reason.SESSION_INVALID, f"no cookie of this strategy's: {error}") from None
-        identifier, client_id, opened_at, seen_at, ends_at, token_id = json.loads(plain)
-        return Session(identifier, strategy, client_id, opened_at, seen_at, ends_at, token_id)
+        first, *lines = plain.split("\n")
+        identifier, client_id, opened_at, seen_at, ends_at, token_id = json.loads(first)
+        session = Session(identifier, strategy, client_id, opened_at, seen_at, ends_at, token_id)
+        if not lines:
+            return session
+        carried = (line.partition(":") for line in lines)
+        return replace(session, upstream_headers=tuple((name, value) for name, _, value in carried))
+
+
+def can_carry(headers: UpstreamHeaders) -> bool:
+    """Whether a cookie has room for what the upstream is told of the credential."""
+    return sum(len(value.encode()) for _, value in headers) <= MAX_CARRIED_BYTES
 
 
 def begin(
@@ -79,12 +94,13 @@ def begin(
     now: float,
     ends: float,
     rules: SessionRules,
+    upstream_headers: UpstreamHeaders = (),
 ) -> Session:
     """A session opened at ``now`` by a credential that itself ends at ``ends``."""
     last = now + rules.absolute_ttl_s
     if not rules.outlive_token:
         last = min(last, ends)
-    return Session(identifier, strategy, client_id, now, now, last, token_id)
+    return Session(identifier, strategy, client_id, now, now, last, token_id, upstream_headers)
 
 
 def last_moment(session: Session, rules: SessionRules) -> float:

@@ -4,6 +4,6 @@ Law of this package: there is one way from a request to an answer, and it is her
 """
 
 from validator.pipeline.pipeline import Pipeline
-from validator.pipeline.strategy import Lifetimes, Route, Strategy
+from validator.pipeline.strategy import MAX_JOINED, JointRoute, Lifetimes, Route, Strategy
 
-__all__ = ["Lifetimes", "Pipeline", "Route", "Strategy"]
+__all__ = ["MAX_JOINED", "JointRoute", "Lifetimes", "Pipeline", "Route", "Strategy"]

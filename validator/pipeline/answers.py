@@ -10,7 +10,7 @@ from validator.core import reply, sessions
 from validator.core.reply import Rendered
 from validator.errors import AuthError, Denied, Unavailable
 from validator.model import Application, Method, Proof, Reason, Session
-from validator.pipeline.strategy import Lifetimes, Route, Strategy
+from validator.pipeline.strategy import MAX_JOINED, Lifetimes, Route, Strategy
 
 _NO_METHOD, _ALLOWED = "none", "allowed"
 _MAX_FACTS = 10_000  # applications; beyond it what is told about each is written anew
@@ -30,7 +30,7 @@ class Answers:
     ) -> None:
         self._caches = caches
         self._lifetimes = lifetimes
-        self._facts: dict[tuple[str, str, str, Method], tuple[bytes, Rendered]] = {}
+        self._facts: dict[tuple[str, str, str, tuple[str, ...], Method], tuple[bytes, Rendered]] = {}
         self.tallies = tallies
 
     def allowed(
@@ -43,6 +43,7 @@ class Answers:
         cookie: bytes | None,
         now: float,
         epoch: int,
+        picked_by: str | None = None,
     ) -> Reply:
         """200.
 
@@ -51,6 +52,7 @@ class Answers:
             session: the one to name.
             cookie: its sealed form, where that is to be set.
             epoch: at which all of it was found out.
+            picked_by: the client id, where which strategies have it decided who judged.
 
         Raises:
             ValueError: see ``reply.facts``.
@@ -58,11 +60,19 @@ class Answers:
         strategy = route.strategy
         deadline = min(now + self._lifetimes.decision_ttl_s, proof.good_until)
         facts, rendered = self._told(application, proof.method)
+        told = facts
+        if proof.upstream_headers or proof.minted is not None:
+            told, rendered = self._told_of(proof, facts)
         if session is not None:
             # Also with a fresh cookie: replayed for longer, it would arrive stale.
             deadline = min(deadline, sessions.renew_at(session, strategy.session_rules))
             set_cookie = None if cookie is None else reply.set_cookie(strategy.cookie_name, cookie)
-            rendered = reply.allowed(facts, session=reply.session_line(session.id), set_cookie=set_cookie)
+            rendered = reply.allowed(
+                told,
+                session=reply.session_line(session.id),
+                set_cookie=set_cookie,
+                holds_token=proof.minted is not None,
+            )
         tally = self.tally(strategy.name, proof.method, _ALLOWED, "")
         tally.judged += 1
         if key is None:  # and no gateway keeps what is not kept here
@@ -70,18 +80,20 @@ class Answers:
         answer = Reply(rendered, tally, deadline)
         if now < deadline:
             self._caches.denials.discard(key)
-            shards = self._shards(strategy, proof, session)
-            common = rendered.head if session is None else facts
+            shards = self._shards(strategy, proof, session, picked_by)
+            common = rendered.head if session is None and told is facts else facts
             self._caches.replies.put(key, answer, epoch=epoch, shards=shards, common=common)
         return answer
 
     def is_as_told(self, head: bytes, proof: Proof, application: Application) -> bool:
         """Whether an earlier 200 says what one for this proof would say now, but for the cookie it sets."""
-        facts, rendered = self._told(application, proof.method)
+        told, rendered = self._told(application, proof.method)
+        if proof.upstream_headers or proof.minted is not None:
+            told, rendered = self._told_of(proof, told)
         session = proof.session or proof.opens
         if session is None:
             return head == rendered.head
-        return head.startswith(facts + reply.session_line(session.id))
+        return head.startswith(told + reply.session_line(session.id))
 
     def refused(
         self,
@@ -91,8 +103,10 @@ class Answers:
         error: AuthError,
         now: float,
         proof: Proof | None,
+        trace_id: str | None = None,
+        picked_by: str | None = None,
     ) -> Reply:
-        """401, 403, 429 or 503; the first two are kept, for as long as their reason lasts."""
+        """401, 403, 429 or 503; the first two are kept, for as long as their reason lasts. See ``allowed``."""
         strategy = route.strategy
         reason = error.reason
         outcome = "unavailable" if isinstance(error, Unavailable) else "denied"
@@ -105,23 +119,30 @@ class Answers:
             self.tally(strategy.name, method, outcome, reason.value),
         )
         answer.tally.judged += 1
-        self.log(strategy.name, method, error, route.service, proof)
+        self.log(strategy.name, method, error, route.service, proof, trace_id)
         if key is not None and outcome == "denied" and waits is None:
             ttl = self._lifetimes.negative_ttl_s
             if error.retry_after_s is not None:
                 ttl = min(ttl, error.retry_after_s)
             answer.deadline = now + ttl if proof is None else min(now + ttl, proof.good_until)
-            shards = NO_SHARDS if proof is None else self._shards(strategy, proof, proof.session)
+            shards = NO_SHARDS
+            if proof is not None:
+                shards = self._shards(strategy, proof, proof.session, picked_by)
+            elif picked_by is not None:
+                shards = self._caches.epoch.shards(None, picked_by)
             self._caches.replies.discard(key)
             if now < answer.deadline:
                 head = answer.rendered.head
                 self._caches.denials.put(key, answer, epoch=self._caches.epoch.value, shards=shards, common=head)
         return answer
 
-    def strategy_unknown(self, name: str | None) -> Reply:
+    def strategy_unknown(self, name: str | None, trace_id: str | None = None) -> Reply:
         """404."""
         asked = f"for the strategy {name[:64]!r}, which is not configured" if name else "for no strategy"
-        self.log("unknown", None, Denied(Reason.STRATEGY_UNKNOWN, f"the gateway asks {asked}"), None, None)
+        if name and "," in name:
+            asked = f"for {name[:64]!r}: each must be a configured strategy, none twice, and at most {MAX_JOINED}"
+        error = Denied(Reason.STRATEGY_UNKNOWN, f"the gateway asks {asked}")
+        self.log("unknown", None, error, None, None, trace_id)
         tally = self.tally("unknown", None, "denied", Reason.STRATEGY_UNKNOWN.value)
         tally.judged += 1
         return Reply(reply.refused(Reason.STRATEGY_UNKNOWN), tally)
@@ -137,7 +158,7 @@ class Answers:
     def _told(self, application: Application, method: Method) -> tuple[bytes, Rendered]:
         """What a 200 says about the application, alone and as a whole answer without a session; the same objects
         for the same facts, so that a million answers hold them once."""
-        key = (application.id, application.name, application.client_id, method)
+        key = (application.id, application.name, application.client_id, application.groups, method)
         known = self._facts.get(key)
         if known is None:
             facts = reply.facts(application, method)
@@ -147,15 +168,27 @@ class Answers:
             self._facts[key] = known
         return known
 
-    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None) -> Shards:
+    @staticmethod
+    def _told_of(proof: Proof, facts: bytes) -> tuple[bytes, Rendered]:
+        """The same with what this credential alone has the upstream told."""
+        told = facts + reply.proof_lines(proof)
+        return told, reply.allowed(told, holds_token=proof.minted is not None)
+
+    def _shards(self, strategy: Strategy, proof: Proof, session: Session | None, picked_by: str | None) -> Shards:
         shards = self._caches.epoch.shards
+        under = strategy.name if picked_by is None else None
         if session is None:
-            return shards(strategy.name, proof.client_id, proof.token_id)
-        return shards(strategy.name, proof.client_id, proof.token_id, session.id, session.token_id)
+            return shards(under, proof.client_id, proof.token_id)
+        return shards(under, proof.client_id, proof.token_id, session.id, session.token_id)
 
     @staticmethod
     def log(
-        strategy: str, method: Method | None, error: AuthError, service: str | None, proof: Proof | None
+        strategy: str,
+        method: Method | None,
+        error: AuthError,
+        service: str | None,
+        proof: Proof | None,
+        trace_id: str | None = None,
     ) -> None:
         """One line for one refusal that was judged."""
         write = log.warning if isinstance(error, Unavailable) else log.info
@@ -167,4 +200,5 @@ class Answers:
             reason=error.reason.value,
             detail=error.detail,
             client_id=proof.client_id if proof else None,
+            **({"trace_id": trace_id} if trace_id is not None else {}),
         )

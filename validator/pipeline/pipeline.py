@@ -27,7 +27,7 @@ from validator.model import (
     SessionCookie,
 )
 from validator.pipeline.answers import Answers
-from validator.pipeline.strategy import DIGEST_BYTES, Lifetimes, Route, Strategy
+from validator.pipeline.strategy import DIGEST_BYTES, MAX_JOINED, JointRoute, Lifetimes, Route, Strategy
 from validator.ports import Clock, Registry, Revocations
 from validator.singleflight import SingleFlight
 
@@ -74,16 +74,32 @@ class Pipeline:
         self._routes: dict[tuple[str, str], Route] = {}
 
     def route(self, strategy: str, service: str) -> Route | None:
-        """The route for a strategy and a service; ``None``: no such strategy."""
+        """The route for a strategy, or for several with commas between, and a service; ``None``: one of them is
+        not configured or named twice, or they are too many."""
         route = self._routes.get((strategy, service))
-        if route is None and (found := self._strategies.get(strategy)) is not None:
-            route = Route(found, service, self._caches)
-            if len(self._routes) < _MAX_ROUTES:
+        if route is None:
+            if (found := self._strategies.get(strategy)) is not None:
+                route = Route(found, service, self._caches)
+            elif (names := self._joined(strategy)) is not None:
+                route = JointRoute([Route(one, service, self._caches) for one in names], self._caches)
+            if route is not None and len(self._routes) < _MAX_ROUTES:
                 self._routes[strategy, service] = route
         return route
 
+    def _joined(self, names: str) -> list[Strategy] | None:
+        each = names.split(",", MAX_JOINED)
+        if not 1 < len(each) == len(set(each)) <= MAX_JOINED:
+            return None
+        found = [strategy for name in each if (strategy := self._strategies.get(name)) is not None]
+        return found if len(found) == len(each) else None
+
     def answer(
-        self, route: Route, authorization: bytes | None, session: bytes | None, now: float
+        self,
+        route: Route,
+        authorization: bytes | None,
+        session: bytes | None,
+        now: float,
+        trace_id: str | None = None,
     ) -> Reply | Awaitable[Reply]:
         """The answer, or what will be the answer where somebody has to be asked.
 
@@ -91,12 +107,13 @@ class Pipeline:
             authorization: value of the only ``Authorization`` header.
             session: value of the session cookie; not looked at beside an ``authorization``.
             now: seconds since the epoch.
+            trace_id: of the request's trace, for the log.
         """
         key = route.key(authorization, session)
         known = self._caches.replies.known(key, now) or self._caches.denials.known(key, now)
         if known is None and self._confirmed(route, key, now):
             known = self._caches.replies.known(key, now)
-        return known or self.judge(route, key, authorization, session, now)
+        return known or self.judge(route, key, authorization, session, now, trace_id)
 
     def replay(self, route: Route, key: bytes, now: float) -> bytes | None:
         """The whole answer to a credential that was judged before, or ``None`` where it has to be judged: the
@@ -132,6 +149,8 @@ class Pipeline:
         return True
 
     def _is_same(self, route: Route, proof_key: bytes, head: bytes, now: float) -> bool:
+        if isinstance(route, JointRoute):  # no proof stands under its keys: from the credential it is found again
+            return False
         strategy = route.strategy
         proof = self._caches.known_proof(proof_key)
         if proof is None or now >= proof.good_until:
@@ -145,41 +164,56 @@ class Pipeline:
             return False
         return self._answers.is_as_told(head, proof, application)
 
-    def refuse(self, route: Route, error: AuthError) -> Reply:
+    def refuse(self, route: Route, error: AuthError, trace_id: str | None = None) -> Reply:
         """The answer to a request that has no single credential to judge."""
-        return self._answers.refused(route, None, None, error, self._clock.now(), None)
+        return self._answers.refused(route, None, None, error, self._clock.now(), None, trace_id)
 
-    def strategy_unknown(self, name: str | None = None) -> Reply:
+    def strategy_unknown(self, name: str | None = None, trace_id: str | None = None) -> Reply:
         """The answer to a gateway that asks for a strategy which is not configured, or names none."""
-        return self._answers.strategy_unknown(name)
+        return self._answers.strategy_unknown(name, trace_id)
 
     def judge(
-        self, route: Route, key: bytes, authorization: bytes | None, session: bytes | None, now: float
+        self,
+        route: Route,
+        key: bytes,
+        authorization: bytes | None,
+        session: bytes | None,
+        now: float,
+        trace_id: str | None = None,
     ) -> Reply | Awaitable[Reply]:
         """As ``answer``, for what is known not to be known."""
         started = self._clock.monotonic()
-        strategy = route.strategy
         method: Method | None = None
         proof: Proof | None = None
+        picked_by: str | None = None
         try:
-            credential = extract(authorization, session, max_token_bytes=strategy.max_token_bytes)
+            credential = extract(authorization, session, max_token_bytes=route.strategy.max_token_bytes)
             method = _METHODS[type(credential)]
+            own_key = key
+            if isinstance(route, JointRoute) and (picked := route.pick(method, credential)) is not None:
+                route, recognised = picked
+                if isinstance(credential, ClientCredentials):
+                    picked_by = credential.client_id
+                if not recognised:
+                    route.strategy.authenticators[method].disown(credential, now)
+                own_key = route.key(authorization, session)
+            strategy = route.strategy
             if method not in strategy.methods:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.METHOD_NOT_ENABLED, f"{method.value} is off under this strategy"
                 )
-            proof_key = route.proof_key(key, authorization, credential)
+            proof_key = route.proof_key(own_key, authorization, credential)
             proof = self._proven(strategy, method, proof_key, now)
             if proof is None:
                 proof = strategy.authenticators[method].prove_now(credential, now)
                 if proof is None:
-                    return self._judge(route, key, credential, method, proof_key, started)
+                    return self._judge(route, key, credential, method, proof_key, started, trace_id, picked_by)
                 proof = self._keep(strategy, proof_key, proof, now, self._caches.moment)
-            answer = self._conclude(route, key, proof, now)
+            answer = self._conclude(route, key, proof, now, picked_by)
         except AuthError as error:
-            answer = self._answers.refused(route, key, method, error, now, proof)
+            answer = self._answers.refused(route, key, method, error, now, proof, trace_id, picked_by)
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
-            answer = self._broken(route, method, now)
+            answer = self._broken(route, method, now, trace_id)
         self._observe(self._clock.monotonic() - started)
         return answer
 
@@ -191,6 +225,8 @@ class Pipeline:
         method: Method,
         proof_key: bytes,
         started: float,
+        trace_id: str | None,
+        picked_by: str | None,
     ) -> Reply:
         proof: Proof | None = None
         caches = self._caches
@@ -201,8 +237,14 @@ class Pipeline:
             found = await authenticator.prove(credential)
             return self._keep(route.strategy, proof_key, found, self._clock.now(), begun)
 
-        def remembered() -> bytes | None:  # what was begun before anything was forgotten answers only this once
-            return key if begun == caches.moment else None
+        epoch = self._epoch.value
+
+        def remembered() -> bytes | None:
+            # What was begun before anything was forgotten, or before another strategy had the client, answers only
+            # this once.
+            marks = caches.epoch
+            moved = picked_by is not None and marks.last_moved(marks.client_shard(None, picked_by)) > epoch
+            return key if begun == caches.moment and not moved else None
 
         try:
             # Who asks after something was forgotten does not join a call of before.
@@ -212,11 +254,13 @@ class Pipeline:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.KEY_UNKNOWN, "its key was withdrawn while it was judged"
                 )
-            answer = self._conclude(route, remembered(), proof, self._clock.now())
+            answer = self._conclude(route, remembered(), proof, self._clock.now(), picked_by)
         except AuthError as error:
-            answer = self._answers.refused(route, remembered(), method, error, self._clock.now(), proof)
+            answer = self._answers.refused(
+                route, remembered(), method, error, self._clock.now(), proof, trace_id, picked_by
+            )
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
-            answer = self._broken(route, method, self._clock.now())
+            answer = self._broken(route, method, self._clock.now(), trace_id)
         self._observe(self._clock.monotonic() - started)
         return answer
 
@@ -240,7 +284,15 @@ class Pipeline:
             self._caches.keep_proof(proof_key, proof, begun)
         return proof
 
-    def _begin(self, strategy: Strategy, proof: Proof, now: float) -> Session:
+    def _begin(self, strategy: Strategy, proof: Proof, now: float) -> Session | None:
+        if proof.upstream_headers and not sessions.can_carry(proof.upstream_headers):
+            log.warning(
+                "no session opened",
+                strategy=strategy.name,
+                client_id=proof.client_id,
+                detail=f"its upstream_headers exceed {sessions.MAX_CARRIED_BYTES} bytes, a cookie's room for them",
+            )
+            return None
         return sessions.begin(
             secrets.token_urlsafe(16),
             proof.strategy,
@@ -249,9 +301,10 @@ class Pipeline:
             now=now,
             ends=proof.ends_at,
             rules=strategy.session_rules,
+            upstream_headers=proof.upstream_headers,
         )
 
-    def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float) -> Reply:
+    def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float, picked_by: str | None) -> Reply:
         """From a proof to an answer, without an await: nothing changes while it is judged. Without a ``key`` the
         answer is not kept."""
         strategy = route.strategy
@@ -264,7 +317,7 @@ class Pipeline:
         cookie = None
         if session is not None and fresh:
             cookie = strategy.ring.seal(session, secrets.token_bytes(NONCE_BYTES))
-        return self._answers.allowed(route, key, proof, application, session, cookie, now, epoch)
+        return self._answers.allowed(route, key, proof, application, session, cookie, now, epoch, picked_by)
 
     def _session(
         self, strategy: Strategy, proof: Proof, application: Application, now: float
@@ -278,15 +331,20 @@ class Pipeline:
             return None, False
         opens = proof.opens
         if now >= opens.ends_at or self._revocations.covers(proof._replace(session=opens), application):
-            opens = self._begin(strategy, proof, now)
+            anew = self._begin(strategy, proof, now)
             # The credential counts for this request alone, or the client's sessions ended in this very moment.
-            if now >= opens.ends_at or self._revocations.covers(proof._replace(session=opens), application):
+            if (
+                anew is None
+                or now >= anew.ends_at
+                or self._revocations.covers(proof._replace(session=anew), application)
+            ):
                 return None, False
+            opens = anew
         return sessions.renewed(opens, now), True
 
-    def _broken(self, route: Route, method: Method | None, now: float) -> Reply:
+    def _broken(self, route: Route, method: Method | None, now: float, trace_id: str | None) -> Reply:
         log.exception(  # noqa: LOG004 - called while one is handled
             "judgement failed", strategy=route.strategy.name, service=route.service
         )
         error = Unavailable(Reason.STORE_UNAVAILABLE, "an error of our own; see the log line above")
-        return self._answers.refused(route, None, method, error, now, None)
+        return self._answers.refused(route, None, method, error, now, None, trace_id)

@@ -1,8 +1,13 @@
-"""What requests are judged by: strategies, and what all requests for one service under one have in common."""
+"""What requests are judged by: strategies, and what all requests for one service under one, or under one of
+several, have in common.
+
+Law of this file: a credential is judged under one strategy alone, and under a route that joins several it is the
+credential that says which.
+"""
 
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from validator.caching import Caches
 from validator.core.sessions import KeyRing, SessionRules
@@ -10,6 +15,7 @@ from validator.model import BearerToken, ClientCredentials, Credential, Method, 
 from validator.ports import Authenticator
 
 DIGEST_BYTES = 32
+MAX_JOINED = 8  # strategies of one route; each may have to look at a credential that is new
 _NAME_BYTES = 8  # no two of any number of services share one
 
 
@@ -92,3 +98,48 @@ class Route:
         digest = self.authorization_seed.copy()
         digest.update(usual)
         return digest.digest()
+
+
+class JointRoute(Route):
+    """A route under several strategies, of which one judges a credential: the first, as they are written, whose
+    own it says to be. Answers are kept under keys of this route's own; proofs under the strategy's, so that
+    what was proved on another of its routes is proved here too.
+
+    Its ``strategy`` speaks for all of them before one is picked: with the methods of all, in the first one's name.
+
+    Args:
+        routes: one for each strategy, all for the same service.
+    """
+
+    __slots__ = ("_routes",)
+
+    def __init__(self, routes: Sequence[Route], caches: Caches) -> None:
+        strategies = [route.strategy for route in routes]
+        first = routes[0]
+        marks = (caches.seed([b"joint", one.fingerprint, one.name.encode()]).digest() for one in strategies)
+        joint = replace(
+            first.strategy,
+            fingerprint=b"".join(marks),
+            methods=frozenset(method for one in strategies for method in one.methods),
+        )
+        super().__init__(joint, first.service, caches)
+        self._routes = tuple(routes)
+
+    def pick(self, method: Method, credential: Credential) -> tuple[Route, bool] | None:
+        """The route to judge a credential by, and whether it may be that strategy's own; where it is nobody's, the
+        first with the method, which is to refuse it. ``None``: the method is off under all of them.
+
+        Raises:
+            AuthError: it cannot be known whose it is.
+        """
+        able = [route for route in self._routes if method in route.strategy.methods]
+        unknown: Route | None = None
+        for route in able:
+            whose = route.strategy.authenticators[method].recognises(credential)
+            if whose:
+                return route, True
+            if whose is None and unknown is None:
+                unknown = route
+        if unknown is not None:
+            return unknown, True
+        return (able[0], False) if able else None

@@ -21,6 +21,7 @@ from validator.core.reply import Rendered
 from validator.errors import Denied
 from validator.model import Reason
 from validator.server.frames import Asked
+from validator.server.tracing import trace_id
 
 if TYPE_CHECKING:  # the plane makes connections, and they know it by its type alone
     from validator.server.dataplane import Plane
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._authorization: bytes | None = None
         self._cookie: bytes | None = None
         self._repeated = False
+        self._traceparent: bytes | None = None
         self._hosts = 0
         self._headers = 0
         self._head_bytes = 0
@@ -101,9 +103,9 @@ class Connection(asyncio.Protocol):
             self._task.add_done_callback(lambda _: self._drop_waiting())  # also where it never began
 
     def eof_received(self) -> bool:
-        """A client may close its side and still wait for its answers."""
+        """A client may close its side and still wait for its answers; over TLS asyncio has both sides closed."""
         self._closing = self._peer_done = True
-        return self._task is not None
+        return self._task is not None and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -223,6 +225,9 @@ class Connection(asyncio.Protocol):
                 self._expect = value.lower()
         elif length == 4 and name.lower() == b"host":  # noqa: PLR2004 - len(b"host")
             self._hosts += 1
+        elif length == 11 and name.lower() == b"traceparent":  # noqa: PLR2004 - len(b"traceparent")
+            # Of two neither is believed.
+            self._traceparent = value if self._traceparent is None else b""
 
     def on_headers_complete(self) -> None:
         length = _REQUEST_LINE_BYTES + len(self._target) + self._head_bytes + self._headers * _FIELD_BYTES
@@ -294,21 +299,27 @@ class Connection(asyncio.Protocol):
         pipeline = plane.pipeline
         route = plane.routes.find(self._target)
         if route is None:
-            return pipeline.strategy_unknown(plane.routes.strategy(self._target))
+            return pipeline.strategy_unknown(plane.routes.strategy(self._target), self._trace_id())
         if self._repeated:
-            return pipeline.refuse(route, Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice"))
+            error = Denied(Reason.MULTIPLE_CREDENTIALS, "Authorization occurs twice")
+            return pipeline.refuse(route, error, self._trace_id())
         authorization, session = self._authorization, None
         if self._cookie is not None and authorization is None:
             try:
                 session = session_cookie(self._cookie, plane.cookie_name)
             except Denied as error:
-                return pipeline.refuse(route, error)
+                return pipeline.refuse(route, error, self._trace_id())
         if usual:
             if not self._body_bytes:
                 self._asked = route, authorization, session
             key = route.key(authorization, session)
-            return pipeline.replay(route, key, now) or pipeline.judge(route, key, authorization, session, now)
-        return pipeline.answer(route, authorization, session, now)
+            return pipeline.replay(route, key, now) or pipeline.judge(
+                route, key, authorization, session, now, self._trace_id()
+            )
+        return pipeline.answer(route, authorization, session, now, self._trace_id())
+
+    def _trace_id(self) -> str | None:
+        return trace_id(self._traceparent) if self._traceparent else None
 
     # Answers that somebody had to be asked for, and those behind them
 

@@ -4,6 +4,9 @@ Law of this file: a frame is everything of a request but its credential, to the 
 once. What comes in the same frame is taken for the same request only if its credential, to the byte, has been
 read by the parser and judged before; everything else goes to the parser. So nothing is believed here that was not
 checked there, and a frame holds no secret: a request with any other header than a gateway's own makes none.
+
+One other header may differ as well: a ``traceparent`` that comes last, right behind the credential, in its usual
+length and of no other characters than it has. It says nothing that an answer depends on.
 """
 
 import re
@@ -20,6 +23,12 @@ Asked = tuple[Route, bytes | None, bytes | None]
 
 _AUTHORIZATION: Final = b"\r\nAuthorization: "
 _AUTHORIZATION_BYTES: Final = len(_AUTHORIZATION)
+_END: Final = b"\r\n\r\n"
+_TRACED_END: Final = re.compile(rb"\r\ntraceparent: [0-9a-f-]{55}\r\n\r\n")
+_TRACED_END_BYTES: Final = len(b"\r\ntraceparent: ") + 55 + len(_END)
+# The tail of a frame that was seen with a trace: nothing ends in one of none, so that only for such a frame it is
+# looked any further.
+_TRACED: Final[tuple[bytes, ...]] = ()
 _MAX_KNOWN: Final = 1000  # a gateway has one for each route
 _MAX_BYTES: Final = 1024  # of the part before the credential, and of the one behind it
 # Nothing behind the service: a gateway may append the path and the query of its own request.
@@ -31,7 +40,7 @@ _HARMLESS: Final = re.compile(
 
 
 # Whom such requests are for, its seed for this kind of header, and everything behind the credential.
-_Frame = tuple[Route, "hashlib._Hash", bytes]  # noqa: SLF001 - its type has no other name
+_Frame = tuple[Route, "hashlib._Hash", bytes | tuple[bytes, ...]]  # noqa: SLF001 - its type has no other name
 
 
 class Frames:
@@ -72,7 +81,11 @@ class Frames:
             return None
         route, seed, tail = frame
         if not data.endswith(tail):
-            return None
+            if tail is not _TRACED or not data.endswith(_END):
+                return None
+            tail = data[-_TRACED_END_BYTES:]
+            if _TRACED_END.fullmatch(tail) is None:
+                tail = _END
         try:
             digest = seed.copy()
             digest.update(data[at : -len(tail)])
@@ -109,16 +122,20 @@ class Frames:
         before, found, behind = data.partition(marker)
         request_line, _, _ = before.partition(b"\r\n")
         tail = behind[len(credential) :]
-        others = before[len(request_line) :] + tail.removesuffix(b"\r\n\r\n")
         if (
             not found
             or not behind.startswith(credential + b"\r\n")
-            or not tail.endswith(b"\r\n\r\n")
+            or not tail.endswith(_END)
             or max(len(before), len(tail)) > _MAX_BYTES
             or not _PLAIN.fullmatch(request_line)
-            or not _HARMLESS.fullmatch(others)
         ):
+            return
+        traced = _TRACED_END.fullmatch(tail) is not None
+        others = before[len(request_line) :] + (b"" if traced else tail.removesuffix(_END))
+        if not _HARMLESS.fullmatch(others):
             return
         if len(known) >= _MAX_KNOWN:
             known.clear()
-        known[before] = route, seed, tail
+        # Where some requests are traced, the others are found in the same frame.
+        traced = traced or (tail == _END and before in known and known[before][2] is _TRACED)
+        known[before] = route, seed, _TRACED if traced else tail

@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from validator.core.registry import MAX_GROUPS
 from validator.model import Application, Origin, RegistrationStatus, Revocation
 
 # C0 and C1 controls, DEL, the line and paragraph separators: nothing that breaks a header or a log line.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+# Visible ASCII without the comma, which separates them in a header.
+_GROUP = r"^[\x21-\x2b\x2d-\x7e]+$"
 
 MAX_REGISTRATIONS = 1000  # services of one application
 
@@ -31,6 +35,12 @@ def _addressable(value: str) -> str:
     return value
 
 
+def _group(value: str) -> str:
+    if re.fullmatch(_GROUP, value) is None:
+        raise ValueError("must be visible ASCII characters without spaces and commas")
+    return value
+
+
 def _short(value: object) -> object:
     return {"service": value, "status": "approved"} if isinstance(value, str) else value
 
@@ -43,6 +53,9 @@ Service = Annotated[
 ]
 StrategyName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 TokenId = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_printable)]
+Group = Annotated[
+    str, Field(min_length=1, max_length=128, json_schema_extra={"pattern": _GROUP}), AfterValidator(_group)
+]
 Status = Literal["approved", "pending", "revoked", "rejected"]
 Mistakes = list[tuple[str, str]]  # JSON pointer, what is wrong
 
@@ -89,14 +102,26 @@ class ApplicationBody(Body):
         max_length=MAX_REGISTRATIONS,
         description="services it may call; a bare string is short for an approved one",
     )
+    groups: list[Group] = Field(
+        default_factory=list,
+        max_length=MAX_GROUPS,
+        description="what upstreams are told that it belongs to, in this order; no decision rests on them",
+    )
     origin: Literal["api"] | None = Field(
         default=None, description="may be sent back as it was read; only api can be written"
     )
 
     @classmethod
     def mistakes(cls, raw: Mapping[str, Any], strategies: Collection[str]) -> Mistakes:
-        """A strategy that is not configured; a service named twice."""
+        """A strategy that is not configured; a service or a group named twice."""
         found = _unknown_strategy(raw, strategies)
+        groups = raw.get("groups")
+        known: set[str] = set()
+        for position, group in enumerate(groups[:MAX_GROUPS] if isinstance(groups, list) else []):
+            if isinstance(group, str):
+                if group in known:
+                    found.append((f"/groups/{position}", "this group is already named above"))
+                known.add(group)
         entries = raw.get("registrations")
         seen: set[str] = set()
         for position, entry in enumerate(entries[:MAX_REGISTRATIONS] if isinstance(entries, list) else []):
@@ -117,6 +142,7 @@ class ApplicationBody(Body):
             registrations={r.service: RegistrationStatus(r.status) for r in self.registrations},
             active=self.status == "active",
             origin=Origin.API,
+            groups=tuple(self.groups),
         )
 
 
@@ -188,6 +214,7 @@ class ApplicationView(BaseModel):
     client_id: str
     status: Literal["active", "inactive"]
     registrations: list[RegistrationBody]
+    groups: list[str]
     origin: Literal["file", "api"] = Field(description="file: stands in the configuration file, read-only here")
 
 
@@ -268,6 +295,7 @@ def application_json(application: Application) -> dict[str, object]:
             {"service": service, "status": status.value}
             for service, status in sorted(application.registrations.items())
         ],
+        "groups": list(application.groups),
         "origin": application.origin.value,
     }
 

@@ -1,18 +1,20 @@
 """Request target -> route.
 
-Law of this file: ``/v1/authorize/{strategy}/{service}`` is found here and nothing else. What follows the service
-is ignored, since Envoy's ext_authz appends the path of the request that it asks about; so is a query.
+Law of this file: ``/v1/authorize/{strategy}/{service}`` is found here and nothing else; ``{strategy}`` may name
+several with commas between. What follows the service is ignored, since Envoy's ext_authz appends the path of the
+request that it asks about; so is a query.
 """
 
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from validator.pipeline import Pipeline, Route
+from validator.pipeline import MAX_JOINED, Pipeline, Route
 
 _PREFIX: Final = b"/v1/authorize/"
 _MAX_KNOWN: Final = 10_000  # targets; a gateway that appends paths has any number of them
-_MAX_KNOWN_BYTES: Final = 512  # of one; longer ones are appended paths, not names, and a query may hold a secret
-_MAX_NAME_CHARS: Final = 256
+_MAX_KNOWN_BYTES: Final = 1024  # of one; longer ones are appended paths, not names, and a query may hold a secret
+_MAX_NAME_CHARS: Final = 256  # of a service, and of each strategy
+_MAX_STRATEGY_CHARS: Final = MAX_JOINED * (_MAX_NAME_CHARS + 1) - 1
 
 
 class Routes:
@@ -39,7 +41,7 @@ class Routes:
 
     @staticmethod
     def strategy(target: bytes) -> str | None:
-        """The strategy that a target names, configured or not."""
+        """The strategy that a target names, or the several, configured or not."""
         names = _names(target)
         return names[0] if names else None
 
@@ -53,11 +55,12 @@ def _names(target: bytes) -> tuple[str, str] | None:
     path = target.partition(b"?")[0]
     if not path.startswith(_PREFIX):
         return None
-    strategy, _, rest = path[len(_PREFIX) :].partition(b"/")
+    first, _, rest = path[len(_PREFIX) :].partition(b"/")
     try:
-        names = tuple(unquote_to_bytes(part).decode() for part in (strategy, rest.partition(b"/")[0]))
+        strategy = unquote_to_bytes(first).decode()
+        service = unquote_to_bytes(rest.partition(b"/")[0]).decode()
     except UnicodeDecodeError:
         return None
-    if not all(0 < len(name) <= _MAX_NAME_CHARS and name.isprintable() for name in names):
+    if not (0 < len(strategy) <= _MAX_STRATEGY_CHARS and 0 < len(service) <= _MAX_NAME_CHARS):
         return None
-    return names[0], names[1]
+    return (strategy, service) if strategy.isprintable() and service.isprintable() else None

@@ -13,6 +13,7 @@ from validator.settings.schema import json_schema
 from validator.settings.sections import (
     Cache,
     Control,
+    DataTls,
     Keys,
     Limits,
     Listen,
@@ -31,6 +32,7 @@ __all__ = [
     "ApplicationEntry",
     "Cache",
     "Control",
+    "DataTls",
     "Dcr",
     "Imported",
     "Keys",

@@ -7,8 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from validator.core.registry import MAX_GROUPS
 from validator.model import Application, Origin, RegistrationStatus
-from validator.settings.values import ClientId, DisplayName, Identifier, Section, ServiceName, StrategyName
+from validator.settings.values import (
+    ClientId,
+    DisplayName,
+    GroupName,
+    Identifier,
+    Section,
+    ServiceName,
+    StrategyName,
+    one_or_many,
+)
 
 
 class Registration(Section):
@@ -49,6 +59,12 @@ class ApplicationEntry(Section):
         examples=[["orders", {"service": "billing", "status": "pending"}]],
         description="the services it may call: names, or sections with service and status",
     )
+    groups: Annotated[tuple[GroupName, ...], one_or_many(GroupName)] = Field(
+        default=(),
+        max_length=MAX_GROUPS,
+        examples=[["gold", "internal"]],
+        description="what upstreams, and Kong's acl plugin, are told that it belongs to",
+    )
     status: Literal["active", "inactive"] = Field(
         default="active", examples=["active"], description="an inactive application is refused everywhere"
     )
@@ -63,4 +79,5 @@ class ApplicationEntry(Section):
             registrations={entry.service: entry.status for entry in self.registrations},
             active=self.status == "active",
             origin=Origin.FILE,
+            groups=self.groups,
         )

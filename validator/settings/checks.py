@@ -15,6 +15,7 @@ from validator.settings.introspection_checks import introspection_findings, intr
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
 from validator.settings.provider_checks import audience_findings, provider_findings
 from validator.settings.sections import Keys, Limits, Listen, Outbound, Session
+from validator.settings.upstream_checks import upstream_findings
 from validator.settings.values import Address, Section, is_insecure
 
 Finding = Problem | Caution
@@ -55,7 +56,15 @@ def _listening(document: Document) -> Iterator[Finding]:
             "control.token_file or control.token beside it: off loopback the control plane demands a token",
             "token_file: /run/secrets/control-token",
         )
-    if data and not data.is_local:
+    secured = section.get("data_tls") is not None
+    if secured and data and data.path is not None:
+        yield Problem(
+            ("listen", "data_tls"),
+            "TLS on a Unix socket",
+            "listen.data as host:port, or no data_tls: nothing of a Unix socket leaves the machine",
+            "data: 0.0.0.0:8100",
+        )
+    if data and not data.is_local and not secured:
         yield Caution(
             ("listen", "data"),
             "the data plane can be reached from other machines, and credentials travel to it in clear: "
@@ -147,6 +156,7 @@ def _strategy(path: Path, strategy: Document) -> Iterator[Finding]:
     yield from _endpoints(path, strategy, named)
     yield from _token_params(path, strategy)
     yield from audience_findings(path, strategy, named)
+    yield from upstream_findings(path, strategy, named)
 
 
 def _urls(path: Path, strategy: Document) -> Iterator[tuple[Path, object]]:
@@ -229,17 +239,18 @@ def _applications(entries: object, strategies: Document) -> Iterator[Finding]:
                     yield Problem(
                         at, shown(at, client), f"a client id that applications.{first} does not have already"
                     )
-        yield from _registrations(path, entry.get("registrations"))
+        yield from _repeated((*path, "registrations"), entry.get("registrations"), "each service once")
+        yield from _repeated((*path, "groups"), entry.get("groups"), "each group once")
 
 
-def _registrations(path: Path, entries: object) -> Iterator[Finding]:
+def _repeated(path: Path, entries: object, expected: str) -> Iterator[Finding]:
     if not isinstance(entries, list | tuple):
         return
     seen: set[str] = set()
     for index, entry in enumerate(entries):
-        service = entry.get("service") if isinstance(entry, Mapping) else entry
-        if isinstance(service, str):
-            if service in seen:
-                at = (*path, "registrations", index)
-                yield Problem(at, shown(at, service), "each service once")
-            seen.add(service)
+        name = entry.get("service") if isinstance(entry, Mapping) else entry
+        if isinstance(name, str):
+            if name in seen:
+                at = (*path, index)
+                yield Problem(at, shown(at, name), expected)
+            seen.add(name)

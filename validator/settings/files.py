@@ -11,6 +11,7 @@ from pathlib import Path as FilePath
 
 from pydantic_core import PydanticCustomError
 
+from validator.settings import tls
 from validator.settings.document import Document, Mapping
 from validator.settings.mistakes import Caution, Path, Problem
 from validator.settings.secret_values import api_key, session_key
@@ -83,6 +84,7 @@ def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
     """
     found: list[Problem | Caution] = []
     _absolute(document.data.get("store"), "path", base)
+    found += _data_tls(document, base)
     strategies = document.data.get("strategies")
     for name, strategy in strategies.items() if isinstance(strategies, Mapping) else ():
         if path := _absolute(strategy, "ca_file", base):
@@ -130,6 +132,30 @@ def _bundle(at: Path, path: FilePath) -> list[Problem | Caution]:
     if b"-----BEGIN CERTIFICATE-----" not in content:
         return [Problem(at, f"no certificate in {str(path)!r}", expected, example)]
     return []
+
+
+def _data_tls(document: Document, base: FilePath) -> list[Problem | Caution]:
+    listen = section_at(document, tls.AT[:1])
+    name = str(tls.AT[-1])
+    if listen is None or name not in listen:
+        return []
+    if (nothing := tls.without_files(listen[name])) is not None:
+        return [nothing]
+    found: list[Problem | Caution] = []
+    contents: dict[Path, tuple[FilePath, bytes]] = {}
+    for at in (tls.CERTIFICATE, tls.KEY, tls.CLIENT_CA):
+        path = _absolute(listen[name], str(at[-1]), base)
+        if path is None:
+            continue
+        try:
+            content, exposed = read_file(path, _MAX_BUNDLE_BYTES)
+        except FileError as error:
+            found.append(tls.unreadable(at, error, path))
+            continue
+        contents[at] = path, content
+        if exposed and at == tls.KEY:
+            found.append(tls.exposed_key())
+    return found + tls.findings(contents)
 
 
 def _text(document: Document, base: FilePath, at: Path, direct: str, example: str) -> list[Problem | Caution]:

@@ -16,7 +16,9 @@ _MAX_SHOWN = 60  # characters of a found value: enough to recognise it, short en
 _MAX_CANDIDATES = 200  # names that a suggestion is searched among; keeps many mistakes cheap
 _MAX_LISTED = 40  # names that are listed in full
 # What stands here may be a secret, even where a file's path or a whole section is expected.
-_SECRET_PLACES: tuple[Path, ...] = (("control",), ("session", "keys"), ("session", "keys_file"))
+_SECRET_PLACES: tuple[Path, ...] = (
+    ("control",), ("session", "keys"), ("session", "keys_file"), ("listen", "data_tls", "key_file"),
+)  # fmt: skip
 # A bare value in the place of one is likely a key; a wrong duration in it is not.
 _SECRET_SECTIONS: tuple[Path, ...] = (("session",), ("dcr",))
 # What people call a secret when they put it where none belongs.

@@ -23,6 +23,24 @@ _DAY_S = 86400.0
 _MIB = 1024 * 1024
 
 
+class DataTls(Section):
+    """What the data plane serves TLS with."""
+
+    certificate_file: FilePath = Field(
+        examples=["/etc/validator/data.crt"],
+        description="a PEM file with the certificate, and behind it those between it and its CA",
+    )
+    key_file: FilePath = Field(
+        examples=["/run/secrets/data.key"],
+        description="a PEM file with the certificate's private key, without a passphrase",
+    )
+    client_ca_file: FilePath | None = Field(
+        default=None,
+        examples=["/etc/validator/gateways-ca.crt"],
+        description="a PEM file of CAs: only clients with a certificate that one of them signed are served",
+    )
+
+
 class Listen(Section):
     """Where the two planes listen."""
 
@@ -31,6 +49,11 @@ class Listen(Section):
         json_schema_extra={"default": "127.0.0.1:8100"},
         examples=["127.0.0.1:8100", "unix:/run/validator/data.sock"],
         description="where gateways call: host:port or unix:/path; port 0 takes any free one",
+    )
+    data_tls: DataTls | None = Field(
+        default=None,
+        examples=[{"certificate_file": "/etc/validator/data.crt", "key_file": "/run/secrets/data.key"}],
+        description="TLS on listen.data, which is host:port then; without this section there is none",
     )
     control: Listening = Field(
         default=Address("127.0.0.1", 8101),

@@ -12,17 +12,20 @@ from pydantic import BeforeValidator, Field
 from validator.core import entra, trust
 from validator.core.entra import TokenEndpointVersion
 from validator.core.providers import PROVIDERS, Provider, TokenEndpointAuthMethod
+from validator.core.upstream import MAX_HEADERS
 from validator.model import Method
 from validator.settings.bridge import ClientRegistration
 from validator.settings.introspection import Introspection
 from validator.settings.values import (
     Audiences,
     ClaimName,
+    ClaimPath,
     ClaimPaths,
     ClaimValue,
     FilePath,
     Flag,
     FormName,
+    HeaderName,
     Issuer,
     Issuers,
     Scopes,
@@ -185,6 +188,17 @@ class Strategy(Section):
         examples=[False],
         description="Entra alone: whether a token for Microsoft Graph, which nobody else can verify, proves the "
         "client id and secret it was minted for",
+    )
+    upstream_headers: Mapping[HeaderName, ClaimPath] = Field(
+        default_factory=dict,
+        max_length=MAX_HEADERS,
+        examples=[{"X-Claim-Tenant": "ctx.tenant"}],
+        description="what the upstream is told of a token: headers and the claim of each; a dotted name is a path",
+    )
+    forward_minted_token: Flag = Field(
+        default=False,
+        examples=[True],
+        description="whether the answer to a client id and secret carries the access token minted for them",
     )
     token_types: TokenTypes = Field(
         default=("JWT", "at+jwt"),

@@ -24,6 +24,8 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import no_info_after_validator_function
 
+from validator.core import upstream
+
 _MAX_PORT = 65535
 _MAX_UNIX_PATH_BYTES = 107  # sun_path of Linux, without its closing NUL
 _MAX_URL = 2048
@@ -170,6 +172,14 @@ def _words(value: object) -> object:
     return value.split() if isinstance(value, str) else value
 
 
+def _header_name(name: str) -> str:
+    if upstream.is_reserved(name):
+        raise refusal(
+            "a header's name that neither the sidecar, Kong nor HTTP itself gives a meaning", "X-Claim-Tenant"
+        )
+    return name
+
+
 _T = TypeVar("_T")
 
 
@@ -262,6 +272,23 @@ ClaimValue = Annotated[str, Matching(r"[^\x00-\x1f\x7f]{1,1024}", "the claim's v
 FormName = Annotated[
     str,
     Matching(r"[A-Za-z0-9._-]{1,128}", "a form parameter's name: letters, digits, . _ -"),
+]
+
+# RFC 9110's token, but for what CGI and its heirs spell as they spell the hyphen.
+HeaderName = Annotated[
+    str,
+    Matching(
+        rf"[A-Za-z0-9-]{{1,{upstream.MAX_NAME_BYTES}}}",
+        f"a header's name: 1 to {upstream.MAX_NAME_BYTES} letters, digits or hyphens",
+    ),
+    AfterValidator(_header_name),
+]
+# Several stand in one header, separated by commas.
+GroupName = Annotated[
+    str,
+    Matching(
+        r"[\x21-\x2b\x2d-\x7e]{1,128}", "a group: 1 to 128 visible ASCII characters, no spaces and no commas"
+    ),
 ]
 
 once = AfterValidator(_once)

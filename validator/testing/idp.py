@@ -16,7 +16,7 @@ from validator.testing.clients import FakeClient, OAuthError, authenticate, form
 from validator.testing.introspection import Introspection
 from validator.testing.mint import ABSENT, SigningKey, TokenMint
 from validator.testing.registration import Registration
-from validator.testing.serving import NO_STORE, LoopbackServer, Route, error_reply
+from validator.testing.serving import LOOPBACK, NO_STORE, LoopbackServer, Route, error_reply
 
 
 class FakeIdp(LoopbackServer):
@@ -32,6 +32,7 @@ class FakeIdp(LoopbackServer):
         keyring: see ``TokenMint``; two providers that must not share keys need two names.
         port: 0 takes a free one.
         ssl_context: serves https with it.
+        host, public_origin: see ``LoopbackServer``.
 
     Attributes:
         mint: its keys and its stamp, from ``start`` on.
@@ -60,8 +61,10 @@ class FakeIdp(LoopbackServer):
         keyring: str = "default",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        host: str = LOOPBACK,
+        public_origin: str | None = None,
     ) -> None:
-        super().__init__(port=port, ssl_context=ssl_context)
+        super().__init__(port=port, ssl_context=ssl_context, host=host, public_origin=public_origin)
         self.clients = registered(clients)
         self.registration = Registration(self.clients, clock, on_delete=self._forget)
         self.metadata: dict[str, Any] = {}

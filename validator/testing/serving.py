@@ -1,7 +1,7 @@
 """A server on loopback that keeps count and can be told to misbehave. FOR DEVELOPMENT ONLY.
 
 Law of this file: the life of the port, what arrived, and faults; what the right answers are is decided by those
-who build on it. It never shows itself beyond loopback.
+who build on it. It shows itself beyond loopback only where a ``host`` says so.
 """
 
 import asyncio
@@ -64,6 +64,8 @@ class LoopbackServer:
     Args:
         port: 0 takes a free one.
         ssl_context: serves https with it.
+        host: an address other than loopback is for the network of a container alone.
+        public_origin: how others reach it, where that is not the address that it listens on.
 
     Attributes:
         calls: requests by endpoint, counted on arrival, whatever was answered.
@@ -72,13 +74,22 @@ class LoopbackServer:
         faults: by endpoint or path; see ``fail``.
     """
 
-    def __init__(self, *, port: int = 0, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        ssl_context: ssl.SSLContext | None = None,
+        host: str = LOOPBACK,
+        public_origin: str | None = None,
+    ) -> None:
         self.calls: Counter[Endpoint] = Counter()
         self.paths: Counter[str] = Counter()
         self.requests: deque[SeenRequest] = deque(maxlen=_SEEN_KEPT)
         self.faults: dict[str, Fault] = {}
         self._port = port
         self._ssl_context = ssl_context
+        self._host = host
+        self._public_origin = public_origin
         self._arrival = asyncio.Condition()
         self._held: socket.socket | None = None  # the port, while nobody listens on it
         self._runner: web.AppRunner | None = None
@@ -147,7 +158,7 @@ class LoopbackServer:
         bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind((LOOPBACK, self._port))
+            bound.bind((self._host, self._port))
             bound.setblocking(False)
         except OSError:
             bound.close()
@@ -156,7 +167,9 @@ class LoopbackServer:
 
     @property
     def origin(self) -> str:
-        return f"{'https' if self._ssl_context else 'http'}://{LOOPBACK}:{self._port}"
+        if self._public_origin is not None:
+            return self._public_origin
+        return f"{'https' if self._ssl_context else 'http'}://{self._host}:{self._port}"
 
     # -- what tests do with it -------------------------------------------------------------------------------
 

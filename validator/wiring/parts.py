@@ -4,6 +4,7 @@ Law of this file: translation alone; each function says what one part of the con
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 
 from validator.adapters.breaker import CircuitBreaker
@@ -114,6 +115,7 @@ def token_rules(strategy: StrategySettings, max_bytes: int) -> TokenRules:
     """What a strategy demands of a token."""
     provider = strategy.provider
     is_entra = trust.is_entra(strategy.idp)
+    headers = strategy.upstream_headers
     return TokenRules(
         algorithms=frozenset(strategy.algorithms),
         audiences=frozenset(strategy.audience),
@@ -126,6 +128,7 @@ def token_rules(strategy: StrategySettings, max_bytes: int) -> TokenRules:
         user_scopes=provider.user_scopes,
         graph_instead=entra.scope_instead(strategy.audience, strategy.scopes) if is_entra else None,
         opaque_because=provider.opaque_because,
+        upstream_headers=tuple(zip(headers, _paths(tuple(headers.values())), strict=True)),
     )
 
 
@@ -169,7 +172,11 @@ def session_binding(strategy: StrategySettings) -> str:
         "idp", "issuer", "additional_issuers", "jwks_uri", "credential_claim", "audience", "required_scopes",
         "required_claims",
     }  # fmt: skip
-    return hashlib.sha256(strategy.model_dump_json(include=names).encode()).hexdigest()
+    rests_on = strategy.model_dump_json(include=names)
+    if strategy.upstream_headers:
+        # A cookie holds the headers of its day; under other names they would be other claims.
+        rests_on += json.dumps(sorted(strategy.upstream_headers.items()))
+    return hashlib.sha256(rests_on.encode()).hexdigest()
 
 
 def bounds(settings: Settings) -> Bounds:

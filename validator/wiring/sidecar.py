@@ -7,6 +7,7 @@ configuration stayed, the random session key) is kept here; everything else is b
 import asyncio
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from validator.server.dataplane import Plane
 from validator.server.listening import identity, remove_own, tcp, unix
 from validator.server.metrics import Metrics, PlaneState
 from validator.server.runner import ControlRunner
+from validator.server.tls import Listeners, TlsFiles
 from validator.settings import Address, Settings
 from validator.singleflight import SingleFlight
 from validator.wiring import parts
@@ -79,7 +81,7 @@ class Sidecar:
         self._throttle = self._new_throttle(settings)
         self._clock_offset = self._clock.now() - self._clock.monotonic()
         self._background: list[asyncio.Task[None]] = []
-        self._servers: list[asyncio.Server] = []
+        self._data: Listeners | None = None
         self.strategies: dict[str, Strategy] = {}
         self.plane: Plane | None = None
         self.store: SqliteClients | None = None
@@ -125,9 +127,11 @@ class Sidecar:
         Raises:
             StoreError: the store cannot be used.
             OSError: an address cannot be listened on.
+            ValueError: the files of ``listen.data_tls`` cannot be served with.
         """
         store = await self.prepare()
         settings = self._settings
+        context = await _tls_context(settings)
         self.plane = Plane(
             self._pipeline(settings, self.strategies),
             settings.session.cookie_name,
@@ -136,10 +140,9 @@ class Sidecar:
         )
         self._providers.tend()
         self._background.append(asyncio.create_task(self._sweep(self.plane)))
-        loop = asyncio.get_running_loop()
         data = self._listening(settings.listen.data)
-        for listener in data:
-            self._servers.append(await loop.create_server(self.plane.connection, sock=listener))
+        self._data = Listeners(self.plane.connection, data)
+        await self._data.serve(context, settings.limits.header_timeout_s)
         self.data_address = _shown(settings.listen.data, data)
         await self._open_bridge(store)
         self._control = ControlRunner(
@@ -170,11 +173,13 @@ class Sidecar:
         table sizes stays as it was until the next start, and the log says so.
 
         Raises:
-            ValueError: the file's applications contradict each other, or a ``ca_file`` cannot be used; nothing
-                has changed then.
+            ValueError: the file's applications contradict each other, or a ``ca_file`` or the files of
+                ``listen.data_tls`` cannot be used; nothing has changed then.
         """
         assert self.plane is not None  # noqa: S101 - reloading what was not started is a mistake of the caller
+        assert self._data is not None  # noqa: S101 - as above
         old = self._settings
+        context = await _tls_context(settings) if self._data.secured else None
         throttle = self._throttle
         if settings.throttle != old.throttle:
             self._throttle = self._new_throttle(settings)
@@ -194,8 +199,10 @@ class Sidecar:
         self._caches.begin_anew()
         self._providers.retire_unused(settings)
         self._providers.tend()
+        if context is not None:
+            await self._data.serve(context, settings.limits.header_timeout_s)
         fixed = {
-            "listen": settings.listen != old.listen,
+            "listen": _bound(settings) != _bound(old),
             "store": settings.store != old.store,
             "dcr": (settings.dcr is None) != (old.dcr is None),
             "dcr.retry_window_s": _retry_window(settings) != _retry_window(old),
@@ -212,8 +219,8 @@ class Sidecar:
             self.plane.begin_to_drain()
             for _ in range(_ACCEPT_TURNS):  # what the kernel has accepted already is not to be reset
                 await asyncio.sleep(0)
-        for server in self._servers:
-            server.close()
+        if self._data is not None:
+            self._data.close()
         if self.plane is not None:
             await self.plane.drain(self._settings.limits.drain_s)
         await self._stop_control()
@@ -354,6 +361,20 @@ class Sidecar:
         if self.plane is None:
             return PlaneState(0, 0, 0)
         return PlaneState(len(self.plane.connections), self.plane.refused_connections, self.plane.bad_requests)
+
+
+async def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    section = settings.listen.data_tls
+    if section is None:
+        return None
+    files = TlsFiles(section.certificate_file, section.key_file, section.client_ca_file)
+    return await asyncio.to_thread(files.context)
+
+
+def _bound(settings: Settings) -> tuple[Address, Address, Address | None, bool]:
+    """What of ``listen`` lasts until the next start."""
+    listen = settings.listen
+    return listen.data, listen.control, listen.dcr, listen.data_tls is not None
 
 
 def _retry_window(settings: Settings) -> float | None:

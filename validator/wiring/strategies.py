@@ -157,6 +157,8 @@ def _basic(
             strategy.trust_token_response,
             frozenset(strategy.required_scopes),
             tuple(strategy.configured_claims),
+            strategy.forward_minted_token,
+            strategy.leeway_s,
         ),
         throttle=shared.throttle,
         clock=shared.clock,
