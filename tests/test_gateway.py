@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from gateway.builds import BUILDS
 from gateway.gateway import Gateway, GatewayError, Route
 from gateway.stage import (
     BEARER,
@@ -27,9 +28,9 @@ from gateway.stub import IDENTITY, After, Play, StubSidecar, allowed, problem, r
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.programs]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[Stage]:
-    async with open_stage() as opened:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BUILDS)
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    async with open_stage(request.param) as opened:
         yield opened
 
 
@@ -197,7 +198,7 @@ NOT_WELL_FORMED = {
     "line without a colon": allowed("nonsense"),
     "space before the colon": allowed("X-Spaced : 1"),
     "too many lines": allowed(*(f"X-{number}: 1" for number in range(80))),
-    "too long a head": allowed(*(f"X-{number}: {'a' * 1000}" for number in range(20))),
+    "too long a head": allowed(*(f"X-{number}: {'a' * 1000}" for number in range(40))),
     "no Content-Length": allowed().replace(b"Content-Length: 0\r\n", b""),
     "two Content-Lengths": allowed("Content-Length: 0"),
     "negative Content-Length": reply("200 OK", *IDENTITY, length="-1"),
@@ -309,8 +310,8 @@ async def test_credentials_are_in_no_log(client: Client, sidecar: StubSidecar, g
         for path in ("/allowed", "/cached", "/anonymous", "/down"):
             await client.get(path, headers)
     log = gateway.error_log()
-    assert "no decision: the reply is not well-formed: not HTTP/1.1" in log
-    assert "no decision: connecting failed" in log
+    assert ": the reply is not well-formed: not HTTP/1.1" in log
+    assert ": connecting failed" in log
     assert CANARY not in log
 
 
@@ -318,8 +319,8 @@ async def test_credentials_are_in_no_log(client: Client, sidecar: StubSidecar, g
     ("config", "said"),
     [
         ({"strategy": "s"}, "config.validator_url: required field missing"),
-        ({"validator_url": "https://x", "strategy": "s"}, "TLS to the sidecar is not supported"),
-        ({"validator_url": "unix:data.sock", "strategy": "s"}, "must be absolute"),
+        ({"validator_url": "https://x", "strategy": "s"}, "expected http://host:port, https://host:port or"),
+        ({"validator_url": "unix:data.sock", "strategy": "s"}, "unix:/path, for example"),
         ({"validator_url": "http://x:1", "strategy": "s", "tpyo": 1}, "config.tpyo: unknown field"),
         (
             {"validator_url": "http://x:1", "strategy": "s", "decision_cache_ttl_s": 3601},

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from gateway.builds import BUILDS
 from gateway.gateway import Gateway
 from gateway.stage import (
     SPOOFED,
@@ -23,9 +24,9 @@ from gateway.stub import After, Play, StubSidecar, allowed, problem
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.programs]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage() -> AsyncIterator[Stage]:
-    async with open_stage() as opened:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=BUILDS)
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    async with open_stage(request.param) as opened:
         yield opened
 
 

@@ -22,6 +22,9 @@ describe("the Cookie header", function()
     { "x__Host-session=s; __Host-sessionx=t", nil, "x__Host-session=s; __Host-sessionx=t" },
     { 'a="1, __Host-session=s"', nil, 'a="1, __Host-session=s"' },
     { "a=__Host-session=s", nil, "a=__Host-session=s" },
+    { "  \t ; a  b ", nil, "a  b" },
+    { " __Host-session \t= s ", "__Host-session \t= s", nil },
+    { "=__Host-session", nil, "=__Host-session" },
   } do
     it(("%q"):format(row[1]), function()
       assert.equal(row[2], cookies.pick(row[1], NAME))

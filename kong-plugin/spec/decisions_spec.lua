@@ -1,20 +1,63 @@
--- Promise: what comes out of Kong's cache is judged like what comes off the wire, and nothing stale is an answer.
+-- Promise: what comes out of Kong's cache is judged like what comes off the wire, for whom and as long as it was
+-- stored, and nothing stale is an answer.
 
-local MODULE = "kong.plugins.credential-validator.decisions"
-local SIDECAR = "kong.plugins.credential-validator.sidecar"
+local load_fresh = require "spec.fresh"
+local gateways = require "spec.gateway"
+local replies = require "kong.plugins.credential-validator.reply"
 
 local NOW = 1000
 local DENIED = "HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\ncached"
+local ALLOWED = "HTTP/1.1 200 OK\r\nX-Application-Id: app-1\r\nX-Application-Name: Orders\r\n"
+  .. "X-Credential-Identifier: orders-mobile\r\nX-Auth-Method: client_credentials\r\nX-Claim: acme\r\n"
+  .. "Cache-Control: private, max-age=30\r\nContent-Length: 0\r\n\r\n"
 
 describe("a decision", function()
-  local decisions, cache, asked, fresh, limit, digests, unsafe
+  local gateway, cache, decisions, names, asked, fresh, fresh_err, limit, digests, unsafe, settings
 
-  local function get(conf)
-    conf = conf or {}
-    conf.decision_cache_ttl_s = conf.decision_cache_ttl_s or 60
-    conf.__plugin_id = conf.__plugin_id or "p1"
-    conf.session_cookie_name = "__Host-session"
-    return decisions.get(conf, "/v1/authorize/plain/orders", "Bearer secret", "a=1; __Host-session=s")
+  before_each(function()
+    gateway = gateways.start()
+    gateway.time = NOW
+    asked, cache = 0, {}
+    fresh, fresh_err = { status = 200, max_age = 0, body = "fresh", identity = {} }, nil
+    _G.kong.cache = cache
+    digests, unsafe = true, false
+    local digest = gateway.sha256.new()
+    local update = digest.update
+    function digest.update(...)
+      update(...)
+      return digests
+    end
+    local loaded
+    decisions, loaded = load_fresh("decisions", {
+      ["resty.sha256"] = { new = function()
+        return digest
+      end },
+      sidecar = {
+        ask = function(_, targets, _, limit_ms)
+          assert.equal("targets", targets)
+          asked, limit = asked + 1, limit_ms
+          gateway.time = gateway.time + (gateway.asking or 0)
+          return fresh, fresh_err
+        end,
+        unsafe = function()
+          return unsafe
+        end,
+      },
+    })
+    names = loaded.identity.names
+    settings = { instance = "p1", names = names(), targets = "targets" }
+  end)
+
+  after_each(gateways.stop)
+
+  local function question(given)
+    given = given or { authorization = "Bearer secret" }
+    given.path = given.path or "/v1/authorize/plain/orders"
+    return given
+  end
+
+  local function get(ttl, given)
+    return decisions.get({ decision_cache_ttl_s = ttl or 60, timeout_ms = 3000 }, settings, question(given))
   end
 
   -- The cache answers this without asking anybody.
@@ -24,59 +67,46 @@ describe("a decision", function()
     end
   end
 
-  before_each(function()
-    asked, cache, fresh = 0, {}, { status = 200, max_age = 0, body = "fresh" }
-    _G.ngx = { now = function()
-      return NOW
-    end }
-    _G.kong = { cache = cache }
-    digests, unsafe = true, false
-    local hashed
-    package.loaded["resty.sha256"] = { new = function()
-      return {
-        reset = function()
-          hashed = ""
-          return true
-        end,
-        update = function(_, text)
-          hashed = hashed .. text
-          return digests
-        end,
-        final = function()
-          return "\1" .. #hashed
-        end,
-      }
-    end }
-    package.loaded[SIDECAR] = {
-      ask = function(_, _, _, _, limit_ms)
-        asked, limit = asked + 1, limit_ms
-        return fresh
-      end,
-      unsafe = function()
-        return unsafe
-      end,
-    }
-    package.loaded[MODULE] = nil
-    decisions = require(MODULE)
-  end)
+  -- The cache holds nothing yet; returns what it stores.
+  local function stores()
+    local stored = { count = 0 }
+    cache.get = function(_, key, _, callback, ...)
+      local value, err, ttl = callback(...)
+      stored.key, stored.value, stored.err, stored.ttl, stored.count = key, value, err, ttl, stored.count + 1
+      return value, err, 3
+    end
+    return stored
+  end
 
-  after_each(function()
-    package.loaded[MODULE], package.loaded[SIDECAR], package.loaded["resty.sha256"] = nil, nil, nil
-    _G.kong, _G.ngx = nil, nil
-  end)
+  local function parsed(bytes)
+    return assert(replies.parse(bytes))
+  end
 
-  it("that is held and has time left is the answer", function()
+  it("that is held and has time left is the answer, and says that nobody was asked", function()
     holds("1000.001\n" .. DENIED, 1)
-    assert.equal("cached", get().body)
+    local reply, err, cached = get()
+    assert.equal("cached", reply.body)
+    assert.is_nil(err)
+    assert.is_true(cached)
     assert.equal(0, asked)
   end)
 
   for name, held in pairs {
     ["has no time left"] = { "1000.000\n" .. DENIED, 1 },
+    ["is long past"] = { "1.000\n" .. ALLOWED, 1 },
     ["Kong calls stale"] = { "2000.000\n" .. DENIED, 4 },
+    ["allows and Kong calls stale"] = { "2000.000\n" .. ALLOWED, 4 },
     ["has no time at all"] = { DENIED, 1 },
+    ["has a time that is none"] = { "inf\n" .. DENIED, 1 },
+    ["has a time with more behind it"] = { "2000.000 \n" .. DENIED, 1 },
+    ["has a time before zero"] = { "-2000.000\n" .. DENIED, 1 },
     ["is no text"] = { { status = 200 }, 1 },
+    ["is a reply without its time"] = { { { status = 200 } }, 1 },
+    ["is a reply with no number for its time"] = { { { status = 200 }, "2000" }, 1 },
+    ["is a number"] = { 7, 1 },
+    ["is true"] = { true, 1 },
     ["is nothing"] = { nil, 1 },
+    ["is empty"] = { "", 1 },
     ["is half a reply"] = { "2000.000\n" .. DENIED:sub(1, -2), 1 },
     ["is more than a reply"] = { "2000.000\n" .. DENIED .. "x", 1 },
     ["allows nobody"] = { "2000.000\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1 },
@@ -84,7 +114,9 @@ describe("a decision", function()
   } do
     it("that " .. name .. " is asked for again", function()
       holds(held[1], held[2])
-      assert.equal(fresh, get())
+      local reply, _, cached = get()
+      assert.equal(fresh, reply)
+      assert.is_nil(cached)
       assert.equal(1, asked)
     end)
   end
@@ -104,9 +136,13 @@ describe("a decision", function()
   it("that was read once is asked for again when its time is up", function()
     local held
     cache.get = function(_, _, options)
-      held = held or options.l1_serializer(("%d.000\n"):format(NOW) .. DENIED)
+      held = held or options.l1_serializer("1001.000\n" .. DENIED)
       return held, nil, 1
     end
+    assert.equal("cached", get().body)
+    gateway.time = 1000.999
+    assert.equal("cached", get().body)
+    gateway.time = 1001
     assert.equal(fresh, get())
     assert.equal(1, asked)
   end)
@@ -121,6 +157,54 @@ describe("a decision", function()
     assert.equal(fresh, get())
   end)
 
+  it("never waits on Kong's defaults, and its key holds no credential", function()
+    for _, given in ipairs { { authorization = "Bearer secret" }, { cookie = "__Host-session=secret" } } do
+      local key, options
+      cache.get = function(_, given_key, given_options)
+        key, options = given_key, given_options
+        return nil, "enough"
+      end
+      get(60, given)
+      assert.is_nil(key:find("secret", 1, true))
+      assert.equal("credential-validator:p1:/v1/authorize/plain/orders:", key:match("^.*orders:"))
+      assert.is_true(options.ttl > 0 and options.ttl <= 1)
+      assert.is_true(options.neg_ttl > 0 and options.neg_ttl <= 1)
+      assert.equal(0.001, options.resurrect_ttl)
+    end
+  end)
+
+  it("is under a key of its own for everything that it depends on, and for nothing else", function()
+    local key
+    cache.get = function(_, given_key)
+      key = given_key
+      return nil, "enough"
+    end
+    local seen = {}
+    for _, instance in ipairs { "p1", "p2" } do
+      settings.instance = instance
+      for _, path in ipairs { "/v1/authorize/a/orders", "/v1/authorize/a,b/orders", "/v1/authorize/a/x" } do
+        for _, given in ipairs {
+          {}, { authorization = "" }, { authorization = "s=1" }, { cookie = "s=1" }, { authorization = "s=2" },
+          { cookie = "s=2" }, { authorization = "S=1" }, { authorization = "s=1 " }, { cookie = "s=1; s=1" },
+          { authorization = "session" }, { authorization = "none" }, { authorization = "s=1", cookie = "s=1" },
+          { authorization = "s=1s=1" }, { authorization = "s=1s", cookie = "=1" },
+          { authorization = "", cookie = "s=1" },
+          { authorization = "s=1", cookie = "s=2" }, { authorization = "s=2", cookie = "s=1" },
+        } do
+          given.path = path
+          get(60, given)
+          assert.is_nil(seen[key], key)
+          seen[key] = true
+          local before = key
+          given.traceparent = "00-1"
+          get(60, given)
+          assert.equal(before, key)
+        end
+      end
+    end
+    assert.equal(0, asked)
+  end)
+
   it("is asked for every time where there is no digest", function()
     digests = false
     cache.get = function()
@@ -129,15 +213,40 @@ describe("a decision", function()
     assert.equal(fresh, get())
   end)
 
+  it("is asked for every time where no instance tells its key from another's", function()
+    settings.instance = nil
+    cache.get = function()
+      error("the cache was used")
+    end
+    assert.equal(fresh, get())
+  end)
+
+  it("is asked for every time where the cache is off", function()
+    cache.get = function()
+      error("the cache was used")
+    end
+    for _ = 1, 2 do
+      local reply, err, cached = get(0)
+      assert.equal(fresh, reply)
+      assert.is_nil(err)
+      assert.is_nil(cached)
+      assert.is_nil(limit)
+    end
+    assert.equal(2, asked)
+  end)
+
   it("over a credential that could end a line is a refusal, which nobody is asked about and nobody keeps", function()
     unsafe = true
     cache.get = function(_, _, _, callback, ...)
       local value, err = callback(...)
       assert.is_nil(value)
+      assert.is_string(err) -- what Kong's cache does not keep
       return nil, err
     end
     for ttl = 0, 60, 60 do
-      assert.matches("malformed_credential", get({ decision_cache_ttl_s = ttl }).body)
+      local reply = get(ttl)
+      assert.equal(401, reply.status)
+      assert.matches("malformed_credential", reply.body)
     end
     assert.equal(0, asked)
   end)
@@ -152,42 +261,130 @@ describe("a decision", function()
     assert.equal(0, asked)
   end)
 
-  it("never waits on Kong's defaults, and its key holds no credential", function()
-    local key, options
-    cache.get = function(_, given_key, given_options)
-      key, options = given_key, given_options
-      return nil, "enough"
+  it("is none when the cache fails, whatever it hands out with its error", function()
+    cache.get = function()
+      return "2000.000\n" .. ALLOWED, "broken", 1
     end
-    get()
-    assert.equal("credential-validator:p1:/v1/authorize/plain/orders:13:\1" .. #"Bearer secret__Host-session=s", key)
-    assert.is_true(options.ttl > 0)
-    assert.is_true(options.neg_ttl > 0)
-    assert.equal(0.001, options.resurrect_ttl)
+    assert.is_nil((get()))
+  end)
+
+  it("is none when the sidecar fails, and that is kept from nobody", function()
+    fresh, fresh_err = nil, "timeout"
+    local stored = stores()
+    local reply, err = get()
+    assert.is_nil(reply)
+    assert.equal("timeout", err)
+    assert.equal("ask", stored.value)
+    assert.equal(1, stored.ttl)
   end)
 
   for name, case in pairs {
     ["the sidecar's max-age"] = { 60, 30, 30 }, ["the operator's bound"] = { 10, 30, 10 },
+    ["half a second"] = { 0.5, 30, 0.5 },
   } do
     it("is stored for no longer than " .. name, function()
-      local value, ttl
-      cache.get = function(_, _, _, callback, ...)
-        local err
-        value, err, ttl = callback(...)
-        return value, err, 3
+      for _, status in ipairs { 200, 401, 403, 429 } do
+        local stored = stores()
+        fresh = parsed(status == 200 and ALLOWED or (DENIED:gsub("403", status)))
+        fresh.max_age, fresh.set_cookies = case[2], { "a=secret" }
+        local reply, _, cached = get(case[1])
+        assert.equal(fresh, reply)
+        assert.is_nil(cached)
+        assert.equal(case[3], stored.ttl)
+        assert.equal(("%.3f"):format(NOW + case[3]), stored.value:match("^[^\n]+"))
+        assert.is_nil(stored.value:find("secret", 1, true))
+        assert.is_true(limit < 5000) -- for so long Kong lets others wait
       end
-      fresh = { status = 403, max_age = case[2], body = "fresh", set_cookies = { "a=1" } }
-      assert.equal(fresh, get({ decision_cache_ttl_s = case[1] }))
-      assert.equal(case[3], ttl)
-      assert.equal(("%.3f"):format(NOW + case[3]), value:match("^[^\n]+"))
-      assert.is_nil(value:find("a=1", 1, true))
-      assert.is_true(limit < 5000) -- for so long Kong lets others wait
     end)
   end
 
-  it("is asked for every time where the cache is off", function()
+  it("is as old as its question, not as its answer", function()
+    local stored = stores()
+    fresh.max_age = 30
+    gateway.asking = 0.75
+    get(1)
+    assert.near(0.25, stored.ttl, 0.001)
+    assert.equal("1001.000", stored.value:match("^[^\n]+"))
+    fresh.max_age, gateway.asking = 30, 1
+    get(1)
+    assert.equal("ask", stored.value)
+  end)
+
+  it("leaves who waited for another's question no more than the rest of the time", function()
     cache.get = function()
-      error("the cache was used")
+      gateway.time = gateway.time + 2.5
+      return "ask", nil, 1
     end
-    assert.equal(fresh, get({ decision_cache_ttl_s = 0 }))
+    get()
+    assert.near(500, limit, 1)
+    cache.get = function()
+      gateway.time = gateway.time + 3
+      return "ask", nil, 1
+    end
+    asked = 0
+    assert.is_nil((get()))
+    assert.equal(0, asked)
+  end)
+
+  it("is the same for the next request, but for the cookies", function()
+    local stored = stores()
+    fresh = parsed((ALLOWED:gsub("Content%-Length", "Set-Cookie: a=1\r\nContent-Length")))
+    assert.same({ "a=1" }, get().set_cookies)
+    holds(stored.value, 1)
+    local reply = get()
+    assert.equal(200, reply.status)
+    assert.same(fresh.identity, reply.identity)
+    assert.same({ ["x-claim"] = "acme" }, reply.others)
+    assert.is_nil(reply.set_cookies)
+    assert.equal(1, asked)
+  end)
+
+  for name, change in pairs {
+    ["holds a minted token"] = function(reply)
+      reply.access_token = "minted"
+    end,
+    ["may not be stored"] = function(reply)
+      reply.max_age = 0
+    end,
+    ["says no age"] = function(reply)
+      reply.max_age = nil
+    end,
+    ["is a 404"] = function(reply)
+      reply.status = 404
+    end,
+    ["is a 503"] = function(reply)
+      reply.status = 503
+    end,
+  } do
+    it("that " .. name .. " is for the one who asked alone", function()
+      local stored = stores()
+      fresh = parsed(ALLOWED)
+      change(fresh)
+      local reply, _, cached = get()
+      assert.equal(fresh, reply)
+      assert.is_nil(cached)
+      assert.equal("ask", stored.value)
+      assert.equal(1, stored.ttl)
+      holds(stored.value, 1)
+      assert.equal(fresh, get())
+      assert.equal(2, asked)
+    end)
+  end
+
+  for _, ttl in ipairs { 0, 60 } do
+    it("is none where a header that the upstream trusts is unfit, with a cache of " .. ttl .. " s", function()
+      local stored = stores()
+      settings.names = names({ "X-Claim", "X-Other" })
+      fresh = parsed((ALLOWED:gsub("X%-Claim: acme", "X-Claim: acme\r\nx-claim: evil")))
+      local reply, err = get(ttl)
+      assert.is_nil(reply)
+      assert.equal("the reply is not well-formed: a repeated or oversized X-Claim", err)
+      assert.is_true(stored.value == nil or stored.value == "ask")
+    end)
+  end
+
+  it("is one all the same where the unfit header means nothing to the configuration", function()
+    fresh = parsed((ALLOWED:gsub("X%-Claim: acme", "X-Claim: acme\r\nx-claim: evil")))
+    assert.equal(fresh, get(0))
   end)
 end)

@@ -5,6 +5,7 @@ It knows nothing of pytest, so a script can use it as well.
 """
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -16,12 +17,15 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from gateway.routes import Neighbour, Route, as_lua, location
+
+__all__ = ["KONG_VERSION", "Gateway", "GatewayError", "Neighbour", "Route", "find_nginx"]
 
 HERE = Path(__file__).resolve().parent
 PLUGIN_ROOT = HERE.parents[1] / "kong-plugin"
@@ -30,6 +34,8 @@ _START_TRIES = 5  # another process may take the free port between finding and b
 _DEADLINE_S = 10.0
 _POLL_S = 0.02
 _MAX_UNIX_PATH = 107
+
+KONG_VERSION = "3.9.1"
 
 INSTALL = (
     "the test gateway needs Debian's nginx with its Lua module: "
@@ -40,44 +46,6 @@ INSTALL = (
 
 class GatewayError(Exception):
     """The gateway could not do what it was asked; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One route of the gateway.
-
-    Attributes:
-        path: every request whose path begins with it takes this route.
-        service: the name of the matched Gateway Service; ``None`` for one without a name.
-        config: the plugin's configuration as an operator writes it; ``None`` for no plugin on this route.
-        authenticated: what another plugin before this one has set: ``credential``, ``consumer``, ``headers``.
-        bare: no Lua at all runs on this route: what nginx itself takes to proxy.
-    """
-
-    path: str
-    service: str | None
-    config: Mapping[str, Any] | None = None
-    authenticated: Mapping[str, Any] | None = None
-    plugin_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    bare: bool = False
-
-
-def _lua(value: object) -> str:
-    """``value`` as a Lua literal."""
-    if value is None:
-        return "nil"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return '"' + "".join(f"\\{byte:03d}" for byte in value.encode()) + '"'
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"[{_lua(key)}]={_lua(member)}" for key, member in value.items()) + "}"
-    if isinstance(value, Iterable):
-        return "{" + ",".join(_lua(member) for member in value) + "}"
-    msg = f"cannot be written as Lua: {type(value).__name__}"
-    raise TypeError(msg)
 
 
 def find_nginx() -> tuple[str, Path]:
@@ -98,16 +66,6 @@ def find_nginx() -> tuple[str, Path]:
     return program, modules
 
 
-def _location(number: int, route: Route) -> str:
-    lua = (
-        ""
-        if route.bare
-        else f'      access_by_lua_block {{ require("gateway").access({number}) }}\n'
-        f'      header_filter_by_lua_block {{ require("gateway").header_filter() }}\n'
-    )
-    return f'    location "{route.path}" {{\n{lua}      proxy_pass http://service;\n    }}\n'
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -126,7 +84,15 @@ class Gateway:
         directory: for configuration, logs and temporary files; by default one that ``stop`` removes.
         plugin_root: the directory that holds ``kong/plugins/credential-validator``.
         log_level: of nginx's error log; at ``info`` it has a line for every connection that is closed.
+        worker_connections: how many connections nginx may hold, those to sidecars and upstreams included.
         command: what nginx is run by, such as ``taskset``; it must become nginx.
+        kong_version: which Kong it behaves like, where versions differ.
+        sandboxed: ``handler.lua`` and ``schema.lua`` of ``plugin_root`` are one chunk each, which Kong has
+            streamed and runs with what its sandbox gives them.
+        everywhere: the path of the route whose plugin is there for all routes: its ``header_filter`` sees even
+            what nginx answers before there is a route.
+        trusted_certificates: a PEM file of those CAs that certificates are verified against.
+        header_bytes: the longest line of a request's head.
     """
 
     def __init__(
@@ -138,7 +104,13 @@ class Gateway:
         directory: Path | None = None,
         plugin_root: Path = PLUGIN_ROOT,
         log_level: str = "info",
+        worker_connections: int = 4096,
         command: Sequence[str] = (),
+        kong_version: str = KONG_VERSION,
+        sandboxed: bool = False,
+        everywhere: str | None = None,
+        trusted_certificates: Path | None = None,
+        header_bytes: int = 16384,
     ) -> None:
         self._routes = list(routes)
         self._consumers = list(consumers)
@@ -147,7 +119,13 @@ class Gateway:
         self._directory = directory or Path(tempfile.mkdtemp(prefix="gateway-"))
         self._plugin_root = plugin_root
         self._log_level = log_level
+        self._worker_connections = worker_connections
         self._command = tuple(command)
+        self._kong_version = kong_version
+        self._sandboxed = sandboxed
+        self._everywhere = everywhere
+        self._trusted_certificates = trusted_certificates
+        self._header_bytes = header_bytes
         self._token = uuid.uuid4().hex
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -167,6 +145,11 @@ class Gateway:
     def url(self) -> str:
         """``http://127.0.0.1:port``, without a slash at its end."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def http2_socket(self) -> Path:
+        """A Unix socket on which the same routes are served over HTTP/2 without TLS, as for gRPC."""
+        return self._directory / "h2.sock"
 
     @property
     def pid(self) -> int:
@@ -232,11 +215,48 @@ class Gateway:
         log = self._directory / "error.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def logged(self, at_least: int = 0) -> list[dict[str, Any]]:
+        """What Kong's logging plugins were given, a request of a route with ``log`` each.
+
+        The client has its answer before that: this waits until there are ``at_least`` so many.
+
+        Raises:
+            GatewayError: there are fewer.
+        """
+        return self._lines("requests.jsonl", at_least)
+
+    def spans(self, at_least: int = 0) -> list[dict[str, Any]]:
+        """The spans of all requests so far of routes with ``sampled``, those of the gateway itself included.
+
+        Raises:
+            GatewayError: there are fewer than ``at_least``.
+        """
+        return self._lines("spans.jsonl", at_least)
+
+    def break_database(self, error: str | None) -> None:
+        """From now on every look-up in ``kong.db`` fails with ``error``; ``None`` mends it."""
+        query = "" if error is None else "?error=" + quote(error)
+        self._ask(f"/.gateway/database{query}")
+
+    def _lines(self, name: str, at_least: int) -> list[dict[str, Any]]:
+        written = self._directory / name
+        deadline = time.monotonic() + _DEADLINE_S
+        while True:
+            text = written.read_text() if written.exists() else ""
+            lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            if len(lines) >= at_least:
+                return lines
+            if time.monotonic() > deadline:
+                msg = f"{len(lines)} of {at_least} lines in {name}: {self.error_log()[-2000:]}"
+                raise GatewayError(msg)
+            time.sleep(_POLL_S)
+
     def _render(self, modules: Path) -> None:
         upstream = f"unix:{self._directory}/echo.sock"
         if self._upstream_url is not None:
             upstream = urlsplit(self._upstream_url).netloc
-        locations = [_location(number, route) for number, route in enumerate(self._routes, start=1)]
+        locations = [location(number, route) for number, route in enumerate(self._routes, start=1)]
+        trusted = self._trusted_certificates
         template = string.Template((HERE / "nginx.conf.template").read_text())
         # A worker of root's nginx would run as somebody who may not write here.
         user = f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
@@ -245,40 +265,44 @@ class Gateway:
                 user=user,
                 directory=self._directory,
                 log_level=self._log_level,
+                worker_connections=self._worker_connections,
                 modules=modules,
                 plugin_root=self._plugin_root,
                 lua_root=HERE / "lua",
                 port=self.port,
                 token=self._token,
                 upstream=upstream,
+                header_bytes=self._header_bytes,
+                trusted=f'lua_ssl_trusted_certificate "{trusted}";' if trusted else "",
                 locations="".join(locations),
             )
         )
+        paths = [route.path for route in self._routes]
         setup = {
+            "version": self._kong_version,
+            "directory": str(self._directory),
+            "plugin_root": str(self._plugin_root),
+            "sandboxed": self._sandboxed,
+            "everywhere": None if self._everywhere is None else paths.index(self._everywhere) + 1,
             "consumers": self._consumers,
-            "routes": [
-                {
-                    "paths": [route.path],
-                    "service": {"name": route.service},
-                    "config": route.config,
-                    "plugin_id": route.plugin_id,
-                    "authenticated": route.authenticated,
-                }
-                for route in self._routes
-            ],
+            "routes": [route.setup for route in self._routes],
         }
-        (self._directory / "setup.lua").write_text(f"return {_lua(setup)}\n")
+        (self._directory / "setup.lua").write_text(f"return {as_lua(setup)}\n")
+
+    def _ask(self, target: str) -> str | None:
+        """All that the gateway answers, or ``None`` where it does not."""
+        request = f"GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(request.encode())
+                with connection.makefile("rb") as stream:
+                    return stream.read().decode(errors="replace")
+        except OSError:
+            return None
 
     def _worker(self) -> str | None:
         """The process id of the worker that answers, if it is one of ours."""
-        request = b"GET /.gateway/worker HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-                connection.sendall(request)
-                with connection.makefile("rb") as stream:
-                    reply = stream.read().decode(errors="replace")
-        except OSError:
-            return None
+        reply = self._ask("/.gateway/worker") or ""
         found = re.search(rf"{self._token} (\d+)", reply)
         return found[1] if found else None
 

@@ -8,14 +8,15 @@ import itertools
 import json
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from gateway.gateway import Gateway, Route
+from gateway import builds
+from gateway.gateway import KONG_VERSION, Gateway, Route
 from gateway.stub import StubSidecar
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -30,6 +31,7 @@ IDENTITY_HEADERS = (
     "X-Application-Name",
     "X-Credential-Identifier",
     "X-Auth-Method",
+    "X-Application-Groups",
     "X-Session-Id",
     "X-Consumer-ID",
     "X-Consumer-Custom-ID",
@@ -38,6 +40,7 @@ IDENTITY_HEADERS = (
     "X-Consumer-Groups",
     "X-Authenticated-Groups",
 )
+CLAIM = "X-Claim-Tenant"  # in the upstream_headers of every route of a stage; of no other gateway's
 
 
 def spellings(name: str) -> list[str]:
@@ -50,6 +53,7 @@ def spellings(name: str) -> list[str]:
 
 
 SPOOFED = {spelled: "evil" for name in IDENTITY_HEADERS for spelled in spellings(name)}
+SPOOFED_CLAIM = dict.fromkeys(spellings(CLAIM), "evil")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Answer:
     @property
     def identity(self) -> dict[str, str]:
         """The identity headers that the upstream saw."""
-        names = {name.lower() for name in IDENTITY_HEADERS}
+        names = {name.lower() for name in (*IDENTITY_HEADERS, CLAIM)}
         return {name: value for name, value in self.upstream_headers.items() if name in names}
 
 
@@ -89,8 +93,11 @@ class Client:
         self._session = session
         self._url = url
 
-    async def get(self, path: str, headers: Mapping[str, str] | CIMultiDict[str] | None = None) -> Answer:
-        async with self._session.get(self._url + path, headers=BEARER if headers is None else headers) as got:
+    async def get(
+        self, path: str, headers: Mapping[str, str] | CIMultiDict[str] | None = None, *, method: str = "GET"
+    ) -> Answer:
+        sent = BEARER if headers is None else headers
+        async with self._session.request(method, self._url + path, headers=sent) as got:
             return Answer(got.status, got.headers, await got.read())
 
 
@@ -105,6 +112,35 @@ def is_unavailable(answer: Answer) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """What the routes of a stage point to.
+
+    Attributes:
+        sidecar: on loopback.
+        unix_sidecar: on a Unix socket.
+        down: the URL of a sidecar that is down.
+    """
+
+    sidecar: StubSidecar
+    unix_sidecar: StubSidecar
+    down: str
+
+    def route(self, path: str, service: str | None = "orders", /, **config: object) -> Route:
+        """A route to the sidecar on loopback; what is no field of the configuration is one of ``Route``."""
+        fields = {name: config.pop(name) for name in _ROUTE_FIELDS & set(config)}
+        defaults = {
+            "validator_url": self.sidecar.url,
+            "strategy": "plain",
+            "timeout_ms": TIMEOUT_MS,
+            "upstream_headers": [CLAIM],
+        }
+        return Route(path, service, defaults | config, **fields)  # type: ignore[arg-type]
+
+
+_ROUTE_FIELDS = {"authenticated", "plugins", "log", "sampled"}
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What a test talks to. ``unix_sidecar`` serves ``/fresh/`` alone, and its pool starts empty."""
 
@@ -114,20 +150,16 @@ class Stage:
     gateway: Gateway
 
 
-def _routes(sidecar: StubSidecar, unix_sidecar: StubSidecar, closed_port: int) -> list[Route]:
-    def route(path: str, name: str | None = "orders", /, **config: object) -> Route:
-        authenticated = config.pop("authenticated", None)
-        defaults = {"validator_url": sidecar.url, "strategy": "plain", "timeout_ms": TIMEOUT_MS}
-        return Route(path, name, defaults | config, authenticated)  # type: ignore[arg-type]
-
-    down = f"http://127.0.0.1:{closed_port}"
+def usual_routes(places: Places) -> list[Route]:
+    """Those of the gateway's first tests."""
+    route, down = places.route, places.down
     other = {
         "credential": {"id": "key-1"},
         "headers": {"X-Credential-Identifier": "key-1", "X-Consumer-Username": "alice"},
     }
     return [
         route("/allowed"),
-        route("/fresh/", validator_url=unix_sidecar.url, timeout_ms=STALL_TIMEOUT_MS),
+        route("/fresh/", validator_url=places.unix_sidecar.url, timeout_ms=STALL_TIMEOUT_MS),
         route("/impatient", timeout_ms=STALL_TIMEOUT_MS),
         route("/anonymous", anonymous="nobody"),
         route("/lost", anonymous="missing"),
@@ -146,15 +178,38 @@ def _routes(sidecar: StubSidecar, unix_sidecar: StubSidecar, closed_port: int) -
 
 
 @asynccontextmanager
-async def open_stage() -> AsyncIterator[Stage]:
-    """Starts everything once, for all tests of a module."""
-    with tempfile.TemporaryDirectory(prefix="stub-") as directory, socket.socket() as holder:
+async def open_stage(
+    build: str,
+    routes: Callable[[Places], Sequence[Route]] = usual_routes,
+    *,
+    consumers: Sequence[Mapping[str, str]] = (NOBODY,),
+    upstream_url: str | None = None,
+    kong_version: str = KONG_VERSION,
+) -> AsyncIterator[Stage]:
+    """Starts everything once, for all tests of a module.
+
+    Args:
+        build: one of ``builds.BUILDS``.
+    """
+    with (
+        builds.opened(build) as plugin,
+        tempfile.TemporaryDirectory(prefix="stub-") as directory,
+        socket.socket() as holder,
+    ):
         holder.bind(("127.0.0.1", 0))  # taken, and nobody listens: a sidecar that is down
         sidecar, unix_sidecar = StubSidecar(), StubSidecar(Path(directory) / "data.sock")
         await sidecar.start()
         await unix_sidecar.start()
-        routes = _routes(sidecar, unix_sidecar, holder.getsockname()[1])
-        gateway = await asyncio.to_thread(Gateway, routes, consumers=[NOBODY])
+        places = Places(sidecar, unix_sidecar, f"http://127.0.0.1:{holder.getsockname()[1]}")
+        gateway = await asyncio.to_thread(
+            Gateway,
+            routes(places),
+            consumers=consumers,
+            upstream_url=upstream_url,
+            plugin_root=plugin.plugin_root,
+            sandboxed=plugin.sandboxed,
+            kong_version=kong_version,
+        )
         try:
             await asyncio.to_thread(gateway.start)
             connector = aiohttp.TCPConnector(force_close=True, limit=0)

@@ -7,8 +7,10 @@ connection.
 import asyncio
 import contextlib
 import socket
+import ssl
+import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -19,6 +21,7 @@ class After(Enum):
 
     KEEP = auto()
     CLOSE = auto()
+    RESET = auto()
     STALL = auto()
 
 
@@ -72,14 +75,16 @@ def problem(status: str, reason: str, *headers: str) -> bytes:
 
 
 class StubSidecar:
-    """Listens on loopback, or on a Unix socket when a path is given."""
+    """Listens on loopback, or on a Unix socket when a path is given; with a context over TLS."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._path = path
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._plays: deque[Play] = deque()
+        self._choose: Callable[[Asked], Play | bytes] | None = None
         self.asked: list[Asked] = []
         self.url = ""
 
@@ -88,8 +93,9 @@ class StubSidecar:
             self._server = await asyncio.start_unix_server(self._connected, self._path)
             self.url = f"unix:{self._path}"
         else:
-            self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-            self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+            self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
+            scheme = "https" if self._tls else "http"
+            self.url = f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         assert self._server is not None
@@ -103,7 +109,19 @@ class StubSidecar:
     def play(self, *plays: Play | bytes) -> None:
         """Forgets what was asked; answers in that order, and with the last one from then on."""
         self.asked = []
+        self._choose = None
         self._plays = deque(play if isinstance(play, Play) else Play([play]) for play in plays)
+
+    def answer_by(self, choose: Callable[[Asked], Play | bytes]) -> None:
+        """Forgets what was asked; from then on each request gets what ``choose`` says."""
+        self.asked = []
+        self._choose = choose
+
+    def _next(self, asked: Asked) -> Play:
+        if self._choose is not None:
+            chosen = self._choose(asked)
+            return chosen if isinstance(chosen, Play) else Play([chosen])
+        return self._plays.popleft() if len(self._plays) > 1 else self._plays[0]
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -129,7 +147,7 @@ class StubSidecar:
             line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
             fields = [field.partition(":") for field in lines]
             self.asked.append(Asked(number, line, tuple((name, value.strip()) for name, _, value in fields)))
-            play = self._plays.popleft() if len(self._plays) > 1 else self._plays[0]
+            play = self._next(self.asked[-1])
             if play.after is After.CLOSE and connection.family != socket.AF_UNIX:
                 # The end of the connection then travels with the bytes, which is the hardest case to read.
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -138,7 +156,10 @@ class StubSidecar:
                     await asyncio.sleep(play.pause_s)
                 writer.write(piece)
                 await writer.drain()
-            if play.after is After.CLOSE:
+            if play.after is After.RESET:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+            if play.after in (After.CLOSE, After.RESET):
                 return
             if play.after is After.STALL:
                 await reader.read()

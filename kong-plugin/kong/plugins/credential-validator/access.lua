@@ -1,56 +1,19 @@
 -- Law of this file: the order of things. Clear, read the credential, have it judged, then let through or answer.
 
-local cookies = require "kong.plugins.credential-validator.cookies"
+local consumers = require "kong.plugins.credential-validator.consumers"
 local decisions = require "kong.plugins.credential-validator.decisions"
 local denial = require "kong.plugins.credential-validator.denial"
+local facts = require "kong.plugins.credential-validator.facts"
 local identity = require "kong.plugins.credential-validator.identity"
-local request_path = require("kong.plugins.credential-validator.target").path
-local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
+local request = require "kong.plugins.credential-validator.request"
+local session = require "kong.plugins.credential-validator.session"
+local settings_of = require("kong.plugins.credential-validator.settings").of
+local path_of = require("kong.plugins.credential-validator.settings").path
+local tracing = require "kong.plugins.credential-validator.tracing"
 
-local rawget, rawset, setmetatable, type = rawget, rawset, setmetatable, type
-
-local MAX_HEADERS = 100 -- Kong's own default; beyond it nobody knows what the client sent
--- A deleted consumer stays in use no longer than that where Kong's invalidation does not reach the key.
-local CONSUMER_CACHE = { ttl = 60, neg_ttl = 5, resurrect_ttl = 0.001 }
-
--- In ngx.ctx, which costs a look: kong.ctx.plugin would make a table for every request, and hardly any needs one.
-local SESSION = {}
-
--- Per configuration, for as long as Kong holds it: a service's name -> what is asked of the sidecar.
-local paths = setmetatable({}, { __mode = "k" })
+local floor, now = math.floor, ngx.now
 
 local _M = {}
-
-local function path_for(conf, service)
-  local known = paths[conf]
-  if not known then
-    known = {}
-    paths[conf] = known
-  end
-  local path, err = known[service], nil
-  if not path then
-    path, err = request_path(conf.strategy, service)
-    known[service] = path
-  end
-  return path, err
-end
-
--- The client's credential headers, of which Authorization has yet to be looked through before it is sent anywhere;
--- or nil, nil and the refusal that answers them.
-local function read_credentials(received, truncated)
-  -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
-  local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
-  if type(authorization) == "table" then
-    return nil, nil, denial.MULTIPLE
-  end
-  if truncated or type(cookie) == "table" then
-    return nil, nil, denial.MALFORMED
-  end
-  if cookie and unsafe(cookie) then -- all of it: what is asked about and kept is a part of it alone
-    return nil, nil, denial.MALFORMED
-  end
-  return authorization, cookie
-end
 
 local function service_name(conf)
   if conf.service then
@@ -61,101 +24,133 @@ local function service_name(conf)
 end
 
 -- The reply that decides over the request, or nil and why there is none.
-local function judge(conf, received, truncated)
-  local authorization, cookie, refusal = read_credentials(received, truncated)
-  if refusal then
+local function judge(conf, settings, known, received, truncated)
+  local question, refusal = request.question(conf, received, truncated)
+  if not question then
     return refusal
   end
-  local service = service_name(conf)
-  if not service then
+  if not known.service then
     return nil, "neither config.service nor a named Gateway Service says which service is called"
   end
-  local path, path_err = path_for(conf, service)
+  local path, path_err = path_of(settings, known.service)
   if not path then
     return nil, path_err
   end
-  return decisions.get(conf, path, authorization, cookie)
+  local span
+  question.path = path
+  span, question.traceparent = tracing.begin(received)
+  local began = now()
+  local reply, err, cached = decisions.get(conf, settings, question)
+  known.latency_ms, known.cached = floor((now() - began) * 1000 + 0.5), cached or false
+  if span then
+    tracing.finish(span, reply, err)
+  end
+  return reply, err
 end
 
-local function hide_credentials(conf, received)
-  if not conf.hide_credentials then
-    return
-  end
-  kong.service.request.clear_header("Authorization")
-  local cookie = rawget(received, "cookie")
-  if not cookie then
-    return
-  end
-  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
-  if others then
-    kong.service.request.set_header("Cookie", others)
-  else
-    kong.service.request.clear_header("Cookie")
-  end
+-- `reply`: the sidecar's own 503, where it gave one.
+local function unavailable(known, received, why, reply)
+  local log = reply and kong.log.warn or kong.log.err
+  log("no decision: ", why)
+  facts.tell(known, "unavailable", 503, reply)
+  return denial.unavailable(received, reply)
 end
 
-local function let_application_through(conf, received, reply)
-  identity.set_application(reply.identity)
-  kong.client.authenticate(nil, { id = reply.identity["X-Credential-Identifier"] })
-  hide_credentials(conf, received)
-  if reply.set_cookies then
-    rawset(ngx.ctx, SESSION, reply.set_cookies)
+local function let_application_through(conf, settings, known, received, reply)
+  local consumer
+  if conf.consumer_by then
+    local err
+    consumer, err = consumers.of_application(conf, reply.identity)
+    if err then
+      return unavailable(known, received, "the consumer could not be looked up: " .. err)
+    end
   end
+  local minted = conf.forward_minted_token and reply.identity["X-Auth-Method"] == "client_credentials"
+  if minted and not reply.access_token then
+    return unavailable(known, received, "the sidecar gave no minted token; does the strategy set forward_minted_token?")
+  end
+  facts.add_application(known, settings, reply, consumer)
+  if conf.consumer_by and not consumer and not conf.consumer_optional then
+    kong.log.notice("denied: no consumer with the ", conf.consumer_by, " of application ",
+      reply.identity["X-Application-Id"])
+    facts.tell(known, "denied", 403)
+    return denial.no_consumer(received)
+  end
+
+  facts.tell(known, "allowed", 200)
+  identity.set_application(settings.names, reply)
+  if consumer then
+    identity.set_consumer(consumer)
+  end
+  kong.client.authenticate(consumer, { id = reply.identity["X-Credential-Identifier"] })
+  if conf.hide_credentials then
+    request.hide_credentials(conf, received)
+  end
+  if minted then
+    kong.service.request.set_header("Authorization", "Bearer " .. reply.access_token)
+  end
+  session.hold(reply)
 end
 
-local function let_anonymous_through(conf, received)
-  local key = kong.db.consumers:cache_key(conf.anonymous)
-  local consumer, err = kong.cache:get(key, CONSUMER_CACHE, kong.client.load_consumer, conf.anonymous, true)
+local function let_anonymous_through(conf, known, received, reply)
+  local consumer, err = consumers.anonymous(conf.anonymous)
   if not consumer then
     kong.log.err("anonymous consumer '", conf.anonymous, "' ", err and ("could not be loaded: " .. err)
       or "is configured but does not exist")
-    return denial.misconfigured()
+    facts.tell(known, "unavailable", 500, reply)
+    return denial.misconfigured(received)
   end
+  known.consumer_id = consumer.id
+  facts.tell(known, "anonymous", 200, reply)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
-  hide_credentials(conf, received)
+  if conf.hide_credentials then
+    request.hide_credentials(conf, received)
+  end
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
-local function decide(conf, received, truncated)
-  local reply, err = judge(conf, received, truncated)
+local function decide(conf, settings, received, truncated)
+  local known = facts.new(settings, service_name(conf))
+  local reply, err = judge(conf, settings, known, received, truncated)
   if not reply then
-    kong.log.err("no decision: ", err)
-    return denial.unavailable()
+    return unavailable(known, received, err)
   end
-  if reply.status == 200 then
-    return let_application_through(conf, received, reply)
+  local status = reply.status
+  if status == 200 then
+    return let_application_through(conf, settings, known, received, reply)
   end
-  if reply.status == 401 and conf.anonymous then
-    return let_anonymous_through(conf, received)
+  if status == 401 and conf.anonymous then
+    return let_anonymous_through(conf, known, received, reply)
   end
-  if reply.status == 404 then
-    kong.log.err("no decision: the sidecar knows no strategy '", conf.strategy, "'")
-    return denial.unavailable()
+  if status == 404 then
+    return unavailable(known, received, "the sidecar does not know every strategy of '" .. settings.strategy .. "'")
   end
-  if reply.status == 503 then
-    kong.log.warn("no decision: the sidecar answered 503")
-    return denial.unavailable(reply)
+  if status == 503 then
+    return unavailable(known, received, "the sidecar answered 503", reply)
   end
-  return denial.pass_on(reply)
+  facts.tell(known, "denied", status, reply)
+  return denial.pass_on(conf, received, reply)
 end
 
 -- The access phase.
 function _M.execute(conf)
-  local received = kong.request.get_headers(MAX_HEADERS)
-  if conf.anonymous and kong.client.get_credential() then
-    identity.clear(received, MAX_HEADERS, true) -- another plugin has passed it: Kong's logical OR
+  local settings = settings_of(conf)
+  local received = kong.request.get_headers(request.MAX_HEADERS)
+  local preflight = not conf.run_on_preflight and kong.request.get_method() == "OPTIONS"
+  -- Passed by another plugin: Kong's logical OR.
+  local passed = (preflight or conf.anonymous) and kong.client.get_credential()
+  local truncated = identity.clear(settings.names, received, request.MAX_HEADERS, passed)
+  if passed then
     return
   end
-  return decide(conf, received, identity.clear(received, MAX_HEADERS))
-end
-
--- The header_filter phase: the session's cookies join those of the upstream.
-function _M.pass_session_on()
-  local session = ngx.ctx[SESSION]
-  for at = 1, session and #session or 0 do
-    kong.response.add_header("Set-Cookie", session[at])
+  if preflight then
+    if conf.hide_credentials then
+      request.hide_credentials(conf, received)
+    end
+    return
   end
+  return decide(conf, settings, received, truncated)
 end
 
 return _M

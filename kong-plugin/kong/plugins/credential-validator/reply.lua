@@ -1,31 +1,35 @@
 -- Law of this file: what counts as a well-formed reply of the sidecar (RFC 9112), decided from bytes alone, without
 -- ngx and kong. Everything that is not exactly as agreed is refused: a gateway that guesses lets strangers in.
 
-local concat = table.concat
-local find, lower, match, sub = string.find, string.lower, string.match, string.sub
-local min, pairs, setmetatable, tonumber = math.min, pairs, setmetatable, tonumber
+local lines = require "kong.plugins.credential-validator.lines"
+local memo = require "kong.plugins.credential-validator.memo"
 
-local MAX_HEAD_BYTES = 16384 -- nginx and Node.js bound a header block alike
+local concat = table.concat
+local find, gmatch, lower, sub = string.find, string.gmatch, string.lower, string.sub
+local pairs, tonumber = pairs, tonumber
+local read_header, read_status, max_age = lines.header, lines.status, lines.max_age
+
+local MAX_HEAD_BYTES = 32768 -- a minted token, 16 headers of the strategy's and what else there is
 local MAX_HEADER_LINES = 64
 local MAX_BODY_BYTES = 65536 -- a problem body has a few hundred bytes
-local MAX_IDENTITY_BYTES = 1024
 local MAX_SET_COOKIES = 4
-local MAX_AGE_S = 31536000
-local MAX_KEPT = 2048 -- of what was judged before; some hundred applications' lines
-local MAX_KEPT_BYTES = 512 -- of one of them
+local MAX_KEPT = 2048
 
 local PREFIX = "HTTP/1.1 "
-local CONTROL_BUT_TAB = "[%z\1-\8\10-\31\127]"
-local TOKEN_LINE = "^([%w!#$%%&'*+.^_`|~-]+):[ \t]*(.*)$"
-
-local STATUSES = { [200] = true, [401] = true, [403] = true, [404] = true, [429] = true, [503] = true }
 local METHODS = { bearer = true, client_credentials = true, session = true }
 
-local IDENTITY = {
+-- What every 200 says of the application.
+local FACTS = {
   ["x-application-id"] = "X-Application-Id",
   ["x-application-name"] = "X-Application-Name",
   ["x-credential-identifier"] = "X-Credential-Identifier",
   ["x-auth-method"] = "X-Auth-Method",
+}
+-- What it may say besides.
+local TOLD = {
+  ["x-access-token"] = true,
+  ["x-application-groups"] = true,
+  ["x-session-id"] = true,
 }
 local SINGLE = {
   ["content-length"] = true,
@@ -35,96 +39,27 @@ local SINGLE = {
 }
 local LISTED = { ["cache-control"] = true, ["connection"] = true, ["www-authenticate"] = true }
 
-local IDENTITY_NAMES = {}
-for name in pairs(IDENTITY) do
-  IDENTITY_NAMES[#IDENTITY_NAMES + 1] = name
+local FACT_NAMES = {}
+for name in pairs(FACTS) do
+  FACT_NAMES[#FACT_NAMES + 1] = name
 end
 
--- What was judged before, in two generations of bounded size: what is asked for again stays.
-local Kept = {}
-Kept.__index = Kept
-
-function Kept.new()
-  return setmetatable({ young = {}, old = {}, count = 0 }, Kept)
-end
-
-function Kept:get(key)
-  local value = self.young[key]
-  if value ~= nil then
-    return value
-  end
-  value = self.old[key]
-  if value ~= nil then
-    self:put(key, value)
-  end
-  return value
-end
-
-function Kept:put(key, value)
-  if self.count >= MAX_KEPT / 2 then
-    self.old, self.young, self.count = self.young, {}, 0
-  end
-  self.young[key] = value
-  self.count = self.count + 1
-end
-
-local lines_judged, statuses_judged, ages_judged, rendered_judged = Kept.new(), Kept.new(), Kept.new(), Kept.new()
+local rendered_judged = memo.new(MAX_KEPT)
 
 local _M = {}
 
--- Seconds for which the reply may be reused; 0 where nothing says so (RFC 9111 section 5.2.2).
-local function judge_max_age(cache_control)
-  local value = "," .. lower(cache_control)
-  if find(value, "[,%s]no%-store") or find(value, "[,%s]no%-cache") then
-    return 0
+-- A header that means something only to a configuration that names it: false where nobody may be told its value.
+local function take_other(header, known)
+  local others = known.others
+  if not others then
+    others = {}
+    known.others = others
   end
-  local seconds = match(value, "[,%s]max%-age=(%d+)")
-  return seconds and min(tonumber(seconds), MAX_AGE_S) or 0
-end
-
-local function max_age(cache_control)
-  local seconds = ages_judged:get(cache_control)
-  if not seconds then
-    seconds = judge_max_age(cache_control)
-    if #cache_control <= MAX_KEPT_BYTES then
-      ages_judged:put(cache_control, seconds)
-    end
+  if others[header.name] ~= nil or header.unfit then
+    others[header.name] = false
+  else
+    others[header.name] = header.value
   end
-  return seconds
-end
-
--- What one header line says, { name, value, unfit }, from its bytes alone; or nil and why it is none. `unfit`: why
--- the value cannot be a part of an identity.
-local function judge_line(line)
-  if find(line, CONTROL_BUT_TAB) then
-    return nil, "a control character in the head"
-  end
-  local name, value = match(line, TOKEN_LINE)
-  if not name then
-    return nil, "a line of the head is no header"
-  end
-  name, value = lower(name), match(value, "^(.-)[ \t]*$")
-  local unfit
-  if IDENTITY[name] then
-    unfit = #value > MAX_IDENTITY_BYTES and "oversized " .. IDENTITY[name]
-      or find(value, "%c") and "a control character in " .. IDENTITY[name]
-  end
-  return { name = name, value = value, unfit = unfit or nil }
-end
-
--- A sidecar sends the same few lines again and again, and the same bytes always mean the same. Cookies are secrets
--- and come once: they are not kept.
-local function read_line(line)
-  local header = lines_judged:get(line)
-  if header then
-    return header
-  end
-  local why
-  header, why = judge_line(line)
-  if header and header.name ~= "set-cookie" and #line <= MAX_KEPT_BYTES then
-    lines_judged:put(line, header)
-  end
-  return header, why
 end
 
 -- One header into what is known so far; returns why not, or nil.
@@ -136,12 +71,19 @@ local function take(header, known, cookies)
   end
   if LISTED[name] then
     known[name] = known[name] and (known[name] .. ", " .. value) or value
-  elseif SINGLE[name] or IDENTITY[name] then
+  elseif FACTS[name] or TOLD[name] then
     if known[name] then
       return "repeated " .. name
     end
     known[name] = value
     known.unfit = known.unfit or header.unfit
+  elseif SINGLE[name] then
+    if known[name] then
+      return "repeated " .. name
+    end
+    known[name] = value
+  else
+    take_other(header, known)
   end
   return nil
 end
@@ -155,7 +97,7 @@ local function read_headers(bytes, at, last)
     if count > MAX_HEADER_LINES then
       return nil, "too many header lines"
     end
-    local header, why = read_line(sub(bytes, at, line_end - 1))
+    local header, why = read_header(sub(bytes, at, line_end - 1))
     why = why or take(header, known, cookies)
     if why then
       return nil, why
@@ -170,13 +112,13 @@ local function read_identity(known)
     return nil, known.unfit
   end
   local identity = {}
-  for at = 1, #IDENTITY_NAMES do
-    local name = IDENTITY_NAMES[at]
+  for at = 1, #FACT_NAMES do
+    local name = FACT_NAMES[at]
     local value = known[name]
     if not value then
-      return nil, "no " .. IDENTITY[name]
+      return nil, "no " .. FACTS[name]
     end
-    identity[IDENTITY[name]] = value
+    identity[FACTS[name]] = value
   end
   if identity["X-Application-Id"] == "" or identity["X-Credential-Identifier"] == "" then
     return nil, "an empty identity"
@@ -185,6 +127,18 @@ local function read_identity(known)
     return nil, "an unknown X-Auth-Method"
   end
   return identity
+end
+
+-- What a 200 says, into `reply`; returns why it is not well-formed, or nil.
+local function read_allowance(reply, known)
+  local identity, why = read_identity(known)
+  if not identity then
+    return why
+  end
+  reply.identity, reply.others = identity, known.others
+  reply.groups, reply.access_token = known["x-application-groups"], known["x-access-token"]
+  reply.session_id = known["x-session-id"]
+  return nil
 end
 
 local function body_length(known)
@@ -200,26 +154,6 @@ local function body_length(known)
     return nil, "the body is too long"
   end
   return length
-end
-
--- The status that a status line names, or nil and why not.
-local function read_status(line)
-  local status = statuses_judged:get(line)
-  if status then
-    return status
-  end
-  local digits, phrase = match(line, "^HTTP/1%.1 (%d%d%d) (.*)$")
-  if not digits or find(phrase, CONTROL_BUT_TAB) then
-    return nil, "no status line"
-  end
-  status = tonumber(digits)
-  if not STATUSES[status] then
-    return nil, "status " .. digits
-  end
-  if #line <= MAX_KEPT_BYTES then
-    statuses_judged:put(line, status)
-  end
-  return status
 end
 
 -- Status line and headers of `bytes` until `last`, the line end of the last header; or nil and why.
@@ -253,7 +187,7 @@ local function read_head(bytes, last)
 end
 
 -- Returns the reply once `bytes` hold all of it; nil alone while more is needed; nil and why when no further byte
--- can make it well-formed.
+-- can make it well-formed. Nobody writes to a reply: requests share it.
 function _M.parse(bytes)
   if sub(bytes, 1, #PREFIX) ~= sub(PREFIX, 1, #bytes) then
     return nil, "not HTTP/1.1"
@@ -270,11 +204,10 @@ function _M.parse(bytes)
     return nil, known
   end
   if reply.status == 200 then
-    local identity, identity_err = read_identity(known)
-    if not identity then
-      return nil, identity_err
+    local why = read_allowance(reply, known)
+    if why then
+      return nil, why
     end
-    reply.identity = identity
   end
   local missing = head_end + 3 + length - #bytes
   if missing < 0 then
@@ -287,30 +220,54 @@ function _M.parse(bytes)
   return reply
 end
 
--- The reply as bytes that `parse` takes again, for a cache: without cookies, which belong to one answer alone.
+-- The reply as bytes that `parse` takes again, for a cache: without what belongs to one answer alone, cookies and a
+-- minted token.
 function _M.render(reply)
-  local lines = { PREFIX .. reply.status .. " " }
-  for _, name in pairs(IDENTITY) do
-    lines[#lines + 1] = reply.identity and (name .. ": " .. reply.identity[name]) or nil
+  local head = { PREFIX .. reply.status .. " " }
+  local function add(name, value)
+    head[#head + 1] = value and (name .. ": " .. value) or nil
   end
-  lines[#lines + 1] = reply.content_type and ("Content-Type: " .. reply.content_type) or nil
-  lines[#lines + 1] = reply.challenge and ("WWW-Authenticate: " .. reply.challenge) or nil
-  lines[#lines + 1] = reply.retry_after and ("Retry-After: " .. reply.retry_after) or nil
-  lines[#lines + 1] = "Content-Length: " .. #reply.body
-  return concat(lines, "\r\n") .. "\r\n\r\n" .. reply.body
+  for _, name in pairs(FACTS) do
+    add(name, reply.identity and reply.identity[name])
+  end
+  add("X-Application-Groups", reply.groups)
+  add("X-Session-Id", reply.session_id)
+  for name, value in pairs(reply.others or {}) do
+    add(name, value)
+  end
+  add("Content-Type", reply.content_type)
+  add("WWW-Authenticate", reply.challenge)
+  add("Retry-After", reply.retry_after)
+  add("Content-Length", #reply.body)
+  return concat(head, "\r\n") .. "\r\n\r\n" .. reply.body
 end
 
 -- What `parse` makes of bytes that are alike, once for all of them: a worker that holds the answers to thousands of one
--- application's credentials has one reply in them. Nobody writes to it.
+-- application's credentials has one reply in them.
 function _M.parse_rendered(bytes)
-  local reply, why = rendered_judged:get(bytes), nil
+  local reply, why = memo.get(rendered_judged, bytes), nil
   if not reply then
     reply, why = _M.parse(bytes)
-    if reply and #bytes <= MAX_KEPT_BYTES then
-      rendered_judged:put(bytes, reply)
+    if reply and #bytes <= lines.MAX_KEPT_BYTES then
+      memo.put(rendered_judged, bytes, reply)
     end
   end
   return reply, why
+end
+
+-- The groups of an X-Application-Groups header, each time a list of one's own.
+function _M.groups_in(header)
+  local found = {}
+  for group in gmatch(header, "[^, \t]+") do
+    found[#found + 1] = group
+  end
+  return found
+end
+
+-- The reason in a problem body (RFC 9457), or nil.
+function _M.reason_in(body)
+  local _, _, reason = find(body, '"reason"%s*:%s*"([%l_]+)"')
+  return reason
 end
 
 return _M

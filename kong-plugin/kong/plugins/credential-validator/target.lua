@@ -1,7 +1,7 @@
--- Law of this file: where the sidecar is and what is asked of it, as text; pure, without ngx and kong.
+-- Law of this file: where a sidecar is and what is asked of it, as text; pure, without ngx and kong.
 
-local byte, find, format, gsub, match = string.byte, string.find, string.format, string.gsub, string.match
-local tonumber = tonumber
+local byte, concat, find, format, gsub = string.byte, table.concat, string.find, string.format, string.gsub
+local ipairs, match, tonumber, unpack = ipairs, string.match, tonumber, unpack
 
 local MAX_PORT = 65535
 local POOL_PREFIX = "credential-validator:" -- so that no other user of the same address shares our connections
@@ -21,25 +21,35 @@ function _M.encode(value)
   return (gsub(value, "[^%w._~-]", percent))
 end
 
--- Where /v1/authorize judges a request for the service under the strategy; or nil and why.
-function _M.path(strategy, service)
-  local encoded_strategy, strategy_err = _M.encode(strategy)
-  if not encoded_strategy then
-    return nil, "strategy: " .. strategy_err
+-- The segment that names one strategy or several, in their order; or nil and why.
+function _M.strategies(first, others)
+  local segments = {}
+  for at, name in ipairs { first, unpack(others or {}) } do
+    local segment, err = _M.encode(name)
+    if not segment then
+      return nil, "strategy: " .. err
+    end
+    segments[at] = segment
   end
-  local encoded_service, service_err = _M.encode(service)
-  if not encoded_service then
-    return nil, "service: " .. service_err
-  end
-  return "/v1/authorize/" .. encoded_strategy .. "/" .. encoded_service
+  return concat(segments, ",")
 end
 
--- `http://host:port` or `unix:/path` as { host, port, host_header, pool }; port is nil for a Unix socket.
+-- Where /v1/authorize judges a request for the service; or nil and why.
+function _M.path(strategies, service)
+  local segment, err = _M.encode(service)
+  if not segment then
+    return nil, "service: " .. err
+  end
+  return "/v1/authorize/" .. strategies .. "/" .. segment
+end
+
+-- A validator_url as { url, host, port, host_header, pool, tls }; port is nil for a Unix socket, tls is the host's
+-- name where the connection is to be encrypted. Or nil and why.
 function _M.parse(url)
   if find(url, "^unix:/[^%s%c]+$") then
-    return { host = url, host_header = "localhost", pool = POOL_PREFIX .. url }
+    return { url = url, host = url, host_header = "localhost", pool = POOL_PREFIX .. url }
   end
-  local authority = match(url, "^http://(.-)/?$")
+  local scheme, authority = match(url, "^(https?)://(.-)/?$")
   local host, port
   if authority then
     host, port = match(authority, "^([%w._-]+):(%d+)$")
@@ -49,9 +59,16 @@ function _M.parse(url)
   end
   port = port and #port <= 5 and tonumber(port)
   if not port or port < 1 or port > MAX_PORT then
-    return nil, "validator_url is neither http://host:port nor unix:/path"
+    return nil, "'" .. url .. "' is none of http://host:port, https://host:port and unix:/path"
   end
-  return { host = host, port = port, host_header = authority, pool = POOL_PREFIX .. authority }
+  return {
+    url = url,
+    host = host,
+    port = port,
+    host_header = authority,
+    pool = POOL_PREFIX .. url,
+    tls = scheme == "https" and gsub(host, "^%[(.*)%]$", "%1") or nil,
+  }
 end
 
 return _M

@@ -1,0 +1,54 @@
+-- Law of this file: what the client sent, and what of it is shown to the sidecar or hidden from the upstream.
+
+local cookies = require "kong.plugins.credential-validator.cookies"
+local denial = require "kong.plugins.credential-validator.denial"
+local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
+
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
+
+local _M = {
+  MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
+}
+
+-- What is asked about the request, without its path: { authorization, cookie }, of which Authorization has yet to be
+-- looked through before it is sent anywhere; or nil and the refusal that answers it. `truncated`: `received` may lack
+-- some of the headers.
+function _M.question(conf, received, truncated)
+  -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
+  local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
+  if type(authorization) == "table" then
+    return nil, denial.MULTIPLE
+  end
+  if truncated or type(cookie) == "table" then
+    return nil, denial.MALFORMED
+  end
+  if cookie then
+    if unsafe(cookie) then -- all of it: what is asked about and kept is a part of it alone
+      return nil, denial.MALFORMED
+    end
+    -- Only what is in the key of a kept decision is asked about: were the sidecar shown a cookie of another name, and
+    -- did it know that one for a session, its answer would stand under the key of somebody without any.
+    cookie = cookies.pick(cookie, conf.session_cookie_name)
+  end
+  return { authorization = authorization, cookie = cookie }
+end
+
+-- Removes the credential from what goes upstream, and no other cookie.
+function _M.hide_credentials(conf, received)
+  kong.service.request.clear_header("Authorization")
+  local cookie = rawget(received, "cookie")
+  if not cookie then
+    return
+  end
+  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
+  if others then
+    kong.service.request.set_header("Cookie", others)
+  else
+    kong.service.request.clear_header("Cookie")
+  end
+end
+
+return _M
