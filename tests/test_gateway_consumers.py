@@ -56,6 +56,8 @@ def routes(places: Places) -> list[Route]:
         route("/realm-cached", realm="ours", decision_cache_ttl_s=60),
         route("/several", strategy="azure", additional_strategies=["okta", "é/"]),
         route("/several-cached", strategy="azure", additional_strategies=["okta"], decision_cache_ttl_s=60),
+        route("/preflight", run_on_preflight=False, consumer_by="custom_id"),
+        route("/preflight-shown", run_on_preflight=False, hide_credentials=False),
         route("/of-the-gateway-service", "a b"),
         route("/of-the-configuration", "a b", service="billing"),
     ]
@@ -226,12 +228,23 @@ async def test_nobodys_credential_is_hidden_unless_told_otherwise(client: Client
 async def test_nobody_cannot_be_looked_up(client: Client, sidecar: StubSidecar, gateway: Gateway) -> None:
     sidecar.play(problem("401 Unauthorized", "no_credential", 'WWW-Authenticate: Bearer realm="plain"'))
     with broken(gateway):
-        answer = await client.get("/nobody-unknown", {})
-    assert is_refusal(answer, 500)
-    said = "anonymous consumer 'dave' could not be loaded: failed to get from node cache: [postgres]"
+        assert is_unavailable(await client.get("/nobody-unknown", {}))
+    said = "the anonymous consumer could not be loaded: failed to get from node cache: [postgres]"
     assert said in gateway.error_log()
     assert is_refusal(await client.get("/nobody-unknown", {}), 500)
     assert "anonymous consumer 'dave' is configured but does not exist" in gateway.error_log()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "hidden"),
+    [("Bearer x", True), ("bEARER x", True), ("BASIC x", True), ("nonsense", True), ("hmac id=1", False)],
+)
+async def test_credential_of_another_scheme_is_left_to_the_plugin_that_judges_it(
+    client: Client, sidecar: StubSidecar, authorization: str, *, hidden: bool
+) -> None:
+    sidecar.play(problem("401 Unauthorized", "malformed_credential"))
+    seen = (await client.get("/nobody", {"Authorization": authorization})).upstream_headers
+    assert seen.get("authorization") == (None if hidden else authorization)
 
 
 # What a refusal says
@@ -297,3 +310,17 @@ async def test_unknown_strategy_among_several(client: Client, sidecar: StubSidec
     sidecar.play(problem("404 Not Found", "strategy_unknown"))
     assert is_unavailable(await client.get("/several"))
     assert "the sidecar does not know every strategy of 'azure,okta," in gateway.error_log()
+
+
+@pytest.mark.parametrize(("path", "hidden"), [("/preflight", True), ("/preflight-shown", False)])
+async def test_preflight_passes_unasked_as_nobody(
+    client: Client, sidecar: StubSidecar, path: str, *, hidden: bool
+) -> None:
+    sidecar.play(problem("403 Forbidden", "not_registered"))
+    answer = await client.get(path, {**BEARER, "Cookie": "a=1; __Host-session=s"}, method="OPTIONS")
+    assert (answer.status, answer.identity, sidecar.asked) == (200, {}, [])
+    assert (answer.upstream["consumer"], answer.upstream["credential"]) == ("", "")
+    assert ("authorization" not in answer.upstream_headers) == hidden
+    assert answer.upstream_headers["cookie"] == ("a=1" if hidden else "a=1; __Host-session=s")
+    assert (await client.get(path, method="POST")).status == 403
+    assert (await client.get("/custom-id", method="OPTIONS")).status == 403  # asked about, unless told otherwise

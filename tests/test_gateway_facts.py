@@ -104,7 +104,8 @@ async def facts_of(
 ) -> tuple[Answer, dict[str, Any]]:
     """The answer, and what the log holds of the request."""
     target = f"{path}?{next(_numbers)}"
-    answer = await scene.ask(target, {"Authorization": f"Bearer {credential}"}, method=method)
+    headers = {"Authorization": f"Bearer {credential}", "Cookie": f"__Host-session={credential}; a=1"}
+    answer = await scene.ask(target, headers, method=method)
     return answer, await scene.entry(target)
 
 
@@ -155,7 +156,8 @@ async def test_facts_of_a_session_and_of_a_consumer(scene: Scene) -> None:
     told = {"auth_method": "session", "session_id": "s-1", "consumer_id": ALICE["id"]}
     assert without_latency(entry) == ALLOWED | told
     assert entry["consumer"]["username"] == "alice"
-    assert "sealed" not in json.dumps(entry["credential_validator"])
+    assert entry["response"]["headers"]["set-cookie"] == "REDACTED"
+    assert "sealed" not in json.dumps(entry)
 
 
 @pytest.mark.parametrize(
@@ -239,9 +241,11 @@ async def test_preflight_that_is_not_judged_has_no_facts(scene: Scene) -> None:
 async def test_credential_is_in_no_entry(scene: Scene) -> None:
     for bytes_ in (allowed(*TOLD), problem("401 Unauthorized", "token_expired"), b"garbage"):
         scene.sidecar.play(bytes_)
-        for path in ("/open", "/cached", "/anonymous", "/down"):
+        for path in ("/open", "/cached", "/anonymous", "/unmapped", "/lost", "/nameless", "/down"):
             _, entry = await facts_of(scene, path)
             assert CANARY not in json.dumps(entry)
+    _, entry = await facts_of(scene, "/preflight", method="OPTIONS")
+    assert CANARY not in json.dumps(entry)
 
 
 # Traces
@@ -256,12 +260,11 @@ async def traceparent(scene: Scene, path: str, *sent: tuple[str, str]) -> str | 
     return asked.header("traceparent")
 
 
-@pytest.mark.parametrize("path", ["/plain", "/unsampled"])
-async def test_clients_traceparent_is_passed_on(scene: Scene, path: str) -> None:
+async def test_clients_traceparent_is_passed_on(scene: Scene) -> None:
     scene.sidecar.play(allowed())
-    assert await traceparent(scene, path, ("traceparent", TRACEPARENT)) == TRACEPARENT
+    assert await traceparent(scene, "/plain", ("traceparent", TRACEPARENT)) == TRACEPARENT
     scene.sidecar.play(allowed())
-    assert await traceparent(scene, path) is None
+    assert await traceparent(scene, "/plain") is None
 
 
 @pytest.mark.parametrize(
@@ -287,7 +290,7 @@ async def test_clients_traceparent_is_passed_on(scene: Scene, path: str) -> None
 async def test_malformed_traceparent_is_dropped(scene: Scene, value: str, path: str) -> None:
     scene.sidecar.play(allowed())
     told = await traceparent(scene, path, ("traceparent", value))
-    if path == "/traced":
+    if path != "/plain":
         assert told is not None
         assert TRACE_ID not in told.lower()
     else:
@@ -305,16 +308,18 @@ async def test_repeated_traceparent_is_dropped(scene: Scene) -> None:
     assert scene.sidecar.asked[0].header("traceparent") is None
 
 
-@pytest.mark.parametrize("sent", [None, TRACEPARENT], ids=["gateway's trace", "client's trace"])
-async def test_span_of_the_call(scene: Scene, sent: str | None) -> None:
+@pytest.mark.parametrize("sent", [None, TRACEPARENT[:-1] + "0", TRACEPARENT[:-1] + "1"])
+@pytest.mark.parametrize(("path", "own"), [("/traced", "01"), ("/unsampled", "00")])
+async def test_span_of_the_call(scene: Scene, path: str, own: str, sent: str | None) -> None:
     scene.sidecar.play(problem("403 Forbidden", "not_registered"))
-    told = await traceparent(scene, "/traced", *([("traceparent", sent)] if sent else []))
+    told = await traceparent(scene, path, *([("traceparent", sent)] if sent else []))
     assert told is not None
     version, trace_id, span_id, flags = told.split("-")
     span, parent = await scene.span(span_id)
     assert (span["name"], span["kind"], span["ended"]) == ("credential-validator", CLIENT_KIND, True)
     assert parent["name"] == "kong.access.plugin.credential-validator"
-    assert (version, trace_id, flags) == (("00", TRACE_ID, "00") if sent else ("00", span["trace_id"], "01"))
+    assert (version, trace_id) == ("00", TRACE_ID if sent else span["trace_id"])
+    assert flags == (sent[-2:] if sent else own)
     assert span["attributes"] == {"http.status_code": 403}
     assert "status" not in span
 

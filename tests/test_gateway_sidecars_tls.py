@@ -4,21 +4,20 @@ Law of this file: a credential is sent to the peer that the configuration names,
 nobody; a connection that was made on other terms serves no one else.
 """
 
-import asyncio
 import datetime as dt
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import pytest
 import pytest_asyncio
 from gateway import builds, peers
 from gateway.builds import BUILDS, MODULES, Build
-from gateway.gateway import Gateway, Route
-from gateway.stage import BEARER, Client, is_unavailable
+from gateway.desk import Desk, open_desk
+from gateway.gateway import Route
+from gateway.stage import BEARER, is_unavailable
 from gateway.stub import After, Play, StubSidecar, allowed
 from sidecar_process import configuration, running
 from tls_support import Authority, Pair
@@ -53,42 +52,25 @@ def client_pair(pair: Pair) -> dict[str, object]:
     return {"tls_client_certificate": pair.certificate.decode(), "tls_client_key": pair.key.decode()}
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    client: Client
-    gateway: Gateway
-
-    async def status(self, path: str = "/") -> int:
-        """Of the answer, which is a whole 503 where it is one."""
-        answer = await self.client.get(path)
-        assert answer.status == 200 or is_unavailable(answer)
-        return answer.status
-
-
-@asynccontextmanager
-async def desk(
+def desk(
     build: Build, directory: Path, url: str, *configs: Config, trusted: Authority | None = OURS
-) -> AsyncIterator[Desk]:
+) -> AbstractAsyncContextManager[Desk]:
     """A gateway with a route for each configuration, ``/``, ``/1``, ``/2`` and so on."""
     base = {"validator_url": url, "strategy": "plain", "timeout_ms": TIMEOUT_MS, "tls_server_name": NAME}
     routes = [
-        Route(f"/{number or ''}", "orders", base | config) for number, config in enumerate(configs or [{}])
+        Route(f"/{number or ''}", "orders", {**base, **config}) for number, config in enumerate(configs or [{}])
     ]
-    if trusted is not None:
-        (directory / "trusted.pem").write_bytes(trusted.certificate)
-    gateway = Gateway(
-        routes,
-        plugin_root=build.plugin_root,
-        sandboxed=build.sandboxed,
-        trusted_certificates=directory / "trusted.pem" if trusted else None,
-    )
-    try:
-        await asyncio.to_thread(gateway.start)
-        connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield Desk(Client(session, gateway.url), gateway)
-    finally:
-        await asyncio.to_thread(gateway.stop)
+    if trusted is None:
+        return open_desk(build, routes)
+    (directory / "trusted.pem").write_bytes(trusted.certificate)
+    return open_desk(build, routes, directory / "trusted.pem")
+
+
+async def status_of(opened: Desk, path: str = "/") -> int:
+    """Of the answer, which is a whole 503 where it is one."""
+    answer = await opened.client.get(path)
+    assert answer.status == 200 or is_unavailable(answer)
+    return answer.status
 
 
 @dataclass(slots=True)
@@ -143,7 +125,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_certificate_that_is_in_order(build: Build, served: Served, tmp_path: Path) -> None:
     async with desk(build, tmp_path, served.url) as opened:
-        assert await opened.status() == 200
+        assert await status_of(opened) == 200
     assert served.names == [NAME]
     assert served.sidecar.asked[0].header("Authorization") == BEARER["Authorization"]
     assert served.sidecar.asked[0].header("Host") == served.url.removeprefix("https://")
@@ -152,7 +134,7 @@ async def test_certificate_that_is_in_order(build: Build, served: Served, tmp_pa
 async def test_name_is_by_default_the_host_of_the_url(build: Build, tmp_path: Path) -> None:
     async with serving(tmp_path, OURS.issue("127.0.0.1")) as served:
         async with desk(build, tmp_path, served.url, {"tls_server_name": None}) as opened:
-            assert await opened.status() == 200
+            assert await status_of(opened) == 200
         assert served.names == ["127.0.0.1"]
 
 
@@ -168,7 +150,7 @@ UNTRUSTED = {
 @pytest.mark.parametrize("name", UNTRUSTED)
 async def test_certificate_that_proves_nothing(build: Build, tmp_path: Path, name: str) -> None:
     async with serving(tmp_path, UNTRUSTED[name]) as served, desk(build, tmp_path, served.url) as opened:
-        assert [await opened.status() for _ in range(2)] == [503, 503]
+        assert [await status_of(opened) for _ in range(2)] == [503, 503]
         assert served.sidecar.asked == []  # nobody saw the credential
         log = opened.gateway.error_log()
         assert log.count(f"no decision: {served.url}: ") == 2
@@ -179,13 +161,13 @@ async def test_certificate_that_proves_nothing(build: Build, tmp_path: Path, nam
 async def test_certificate_that_nobody_asks_for(build: Build, tmp_path: Path, name: str) -> None:
     async with serving(tmp_path, UNTRUSTED[name]) as served:
         async with desk(build, tmp_path, served.url, {"tls_verify": False}) as opened:
-            assert await opened.status() == 200
+            assert await status_of(opened) == 200
         assert served.names == [NAME]
 
 
 async def test_nobody_is_trusted_where_no_ca_is_configured(build: Build, served: Served, tmp_path: Path) -> None:
     async with desk(build, tmp_path, served.url, trusted=None) as opened:
-        assert await opened.status() == 503
+        assert await status_of(opened) == 503
     assert served.sidecar.asked == []
 
 
@@ -195,14 +177,14 @@ async def test_server_without_tls(build: Build, tmp_path: Path) -> None:
     plain.play(allowed())
     url = plain.url.replace("http:", "https:")
     async with desk(build, tmp_path, url, {"tls_verify": False}, {}) as opened:
-        assert [await opened.status("/"), await opened.status("/1")] == [503, 503]
+        assert [await status_of(opened, "/"), await status_of(opened, "/1")] == [503, 503]
     assert plain.asked == []
     await plain.stop()
 
 
 async def test_server_with_tls_asked_without(build: Build, served: Served, tmp_path: Path) -> None:
     async with desk(build, tmp_path, served.url.replace("https:", "http:")) as opened:
-        assert await opened.status() == 503
+        assert await status_of(opened) == 503
     assert served.sidecar.asked == []
 
 
@@ -213,7 +195,7 @@ async def test_next_sidecar_decides_where_the_first_proves_nothing(
     async with serving(tmp_path / "wrong", STRANGERS.issue(NAME)) as wrong:
         config = {"fallback_validator_urls": [served.url]}
         async with desk(build, tmp_path, wrong.url, config) as opened:
-            assert [await opened.status() for _ in range(3)] == [200, 200, 200]
+            assert [await status_of(opened) for _ in range(3)] == [200, 200, 200]
     assert wrong.sidecar.asked == []
     assert len(wrong.names) == 1  # it is passed over
 
@@ -221,7 +203,7 @@ async def test_next_sidecar_decides_where_the_first_proves_nothing(
 async def test_handshake_that_is_never_answered(build: Build, tmp_path: Path) -> None:
     with peers.silent() as url:
         async with desk(build, tmp_path, url.replace("http:", "https:"), {"timeout_ms": 200}) as opened:
-            assert await opened.status() == 503
+            assert await status_of(opened) == 503
             assert "the TLS handshake failed: timeout" in opened.gateway.error_log()
 
 
@@ -232,7 +214,7 @@ async def test_handshake_that_is_never_answered(build: Build, tmp_path: Path) ->
 async def test_one_handshake_serves_many_requests(build: Build, tmp_path: Path, version: ssl.TLSVersion) -> None:
     async with serving(tmp_path, OURS.issue(NAME), version=version) as served:
         async with desk(build, tmp_path, served.url) as opened:
-            assert [await opened.status() for _ in range(5)] == [200] * 5
+            assert [await status_of(opened) for _ in range(5)] == [200] * 5
         assert len(served.names) == 1
         assert len(set(served.connections)) == 1
 
@@ -241,9 +223,9 @@ async def test_stale_connection_is_tried_again_after_a_handshake(
     build: Build, served: Served, tmp_path: Path
 ) -> None:
     async with desk(build, tmp_path, served.url) as opened:
-        await opened.status()
+        await status_of(opened)
         served.sidecar.play(Play([], After.CLOSE), allowed())
-        assert await opened.status() == 200
+        assert await status_of(opened) == 200
     assert len(set(served.connections)) == 2
     assert served.names == [NAME, NAME]
 
@@ -251,12 +233,12 @@ async def test_stale_connection_is_tried_again_after_a_handshake(
 async def test_stale_connection_is_replaced_by_nobody_unproven(build: Build, tmp_path: Path) -> None:
     files = OURS.issue(NAME)
     async with serving(tmp_path, files) as served, desk(build, tmp_path, served.url) as opened:
-        await opened.status()
+        await status_of(opened)
         assert served.sidecar._tls is not None
         stranger = STRANGERS.issue(NAME).write(tmp_path, "stranger")
         served.sidecar._tls.load_cert_chain(stranger.certificate, stranger.key)
         served.sidecar.play(Play([], After.CLOSE), allowed())
-        assert await opened.status() == 503
+        assert await status_of(opened) == 503
         assert len(served.sidecar.asked) == 1  # over the connection from before
 
 
@@ -278,14 +260,14 @@ async def test_connection_made_on_other_terms_serves_nobody_else(
         desk(build, tmp_path, served.url, first, second) as opened,
     ):
         for _ in range(3):
-            assert await opened.status("/") == 200
-            assert await opened.status("/1") == 503
+            assert await status_of(opened, "/") == 200
+            assert await status_of(opened, "/1") == 503
         assert len(served.sidecar.asked) == 3
 
 
 async def test_connections_of_the_same_terms_are_shared(build: Build, served: Served, tmp_path: Path) -> None:
     async with desk(build, tmp_path, served.url, {}, {"strategy": "other"}) as opened:
-        assert [await opened.status(path) for path in ("/", "/1", "/", "/1")] == [200] * 4
+        assert [await status_of(opened, path) for path in ("/", "/1", "/", "/1")] == [200] * 4
     assert len(served.names) == 1
 
 
@@ -301,7 +283,7 @@ async def demanding(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_certificate_that_is_demanded(modules: Build, demanding: Served, tmp_path: Path) -> None:
     async with desk(modules, tmp_path, demanding.url, client_pair(GATEWAYS.issue("kong"))) as opened:
-        assert [await opened.status() for _ in range(3)] == [200, 200, 200]
+        assert [await status_of(opened) for _ in range(3)] == [200, 200, 200]
     assert len(demanding.names) == 1
 
 
@@ -322,11 +304,17 @@ async def test_certificate_that_does_not_serve(
 ) -> None:
     config, said = REFUSED[name]
     async with desk(modules, tmp_path, demanding.url, config) as opened:
-        assert [await opened.status() for _ in range(2)] == [503, 503]
+        assert [await status_of(opened) for _ in range(2)] == [503, 503]
         log = opened.gateway.error_log()
     assert said in log
     assert demanding.sidecar.asked == []
     assert all(line not in log for line in KONG.key.decode().splitlines()[1:-1])
+
+
+async def test_certificate_goes_with_the_key_beside_it(modules: Build, demanding: Served, tmp_path: Path) -> None:
+    wrong = client_pair(Pair(KONG.certificate, GATEWAYS.issue("kong").key))
+    async with desk(modules, tmp_path, demanding.url, client_pair(KONG), wrong) as opened:
+        assert [await status_of(opened, path) for path in ("/", "/1", "/", "/1")] == [200, 503, 200, 503]
 
 
 async def test_connections_belong_to_whom_they_were_made_for(
@@ -335,7 +323,7 @@ async def test_connections_belong_to_whom_they_were_made_for(
     ours, others = client_pair(KONG), client_pair(GATEWAYS.issue("other"))
     async with desk(modules, tmp_path, demanding.url, ours, others, {}) as opened:
         for _ in range(2):
-            assert [await opened.status(path) for path in ("/", "/1", "/2")] == [200, 200, 503]
+            assert [await status_of(opened, path) for path in ("/", "/1", "/2")] == [200, 200, 503]
     first, second = demanding.connections[:2]
     assert demanding.connections == [first, second, first, second]
     assert first != second
@@ -345,15 +333,15 @@ async def test_unverified_connection_with_a_certificate_serves_nobody_else(modul
     pair = client_pair(KONG)
     async with (
         serving(tmp_path, STRANGERS.issue(NAME), clients=GATEWAYS) as served,
-        desk(modules, tmp_path, served.url, pair | LAX, pair) as opened,
+        desk(modules, tmp_path, served.url, {**pair, **LAX}, pair) as opened,
     ):
-        assert [await opened.status(path) for path in ("/", "/1", "/")] == [200, 503, 200]
+        assert [await status_of(opened, path) for path in ("/", "/1", "/")] == [200, 503, 200]
 
 
 async def test_streamed_plugin_says_that_it_has_no_certificates(demanding: Served, tmp_path: Path) -> None:
     with builds.opened(builds.STREAMED) as streamed:
         async with desk(streamed, tmp_path, demanding.url, client_pair(KONG)) as opened:
-            assert await opened.status() == 503
+            assert await status_of(opened) == 503
             assert "install the plugin on the node" in opened.gateway.error_log()
     assert demanding.sidecar.asked == []
 

@@ -27,6 +27,7 @@ CELLS = [(builds.MODULES, version) for version in ("3.0.0", "3.2.2", "3.3.0", "3
 CELLS += [(builds.STREAMED, "3.15.0")]
 # Below it, an instance of a plugin has no id in its configuration, and only the key that Kong looks it up by.
 PLUGIN_ID_SINCE = (3, 3)
+UNSAMPLED_SPAN_SINCE = (3, 4)
 ALICE = {"id": "5d8f4a4e-3a57-4a5e-8a94-0d3c5a3f7a01", "username": "alice", "custom_id": "app-1"}
 KEPT = "Cache-Control: private, max-age=60"
 TOLD = ("X-Application-Groups: gold, internal", f"{CLAIM}: t-1", KEPT)
@@ -130,7 +131,7 @@ class Scene:
 
     client: Client
     sidecar: StubSidecar
-    gateway: Gateway
+    version: tuple[int, ...]
 
 
 def routes(url: str) -> list[Route]:
@@ -155,7 +156,8 @@ async def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     await sidecar.start()
     with builds.opened(name) as build:
         root = build.plugin_root
-        if tuple(int(part) for part in version.split(".")[:2]) < PLUGIN_ID_SINCE:
+        numbers = tuple(int(part) for part in version.split("."))
+        if numbers < PLUGIN_ID_SINCE:
             root = copy_of(build, tmp_path_factory.mktemp("old"))
             handler = builds.directory_in(root) / "handler.lua"
             handler.write_text(WITHOUT_PLUGIN_ID % handler.read_text())
@@ -170,7 +172,7 @@ async def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             await asyncio.to_thread(gateway.start)
             connector = aiohttp.TCPConnector(force_close=True)
             async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-                yield Scene(Client(session, gateway.url), sidecar, gateway)
+                yield Scene(Client(session, gateway.url), sidecar, numbers)
         finally:
             await asyncio.to_thread(gateway.stop)
             await sidecar.stop()
@@ -244,7 +246,12 @@ async def test_outage_is_not_kept(scene: Scene) -> None:
 
 
 async def test_sampled_request_is_traced(scene: Scene) -> None:
-    for path, traced in (("/sampled", True), ("/unsampled", False)):
+    for path, flags in (("/sampled", "01"), ("/unsampled", "00")):
         scene.sidecar.play(allowed())
         assert (await scene.client.get(path)).status == 200
-        assert (scene.sidecar.asked[0].header("traceparent") is not None) == traced
+        told = scene.sidecar.asked[0].header("traceparent")
+        if path == "/unsampled" and scene.version < UNSAMPLED_SPAN_SINCE:
+            assert told is None
+        else:
+            assert told is not None
+            assert told.endswith(f"-{flags}")

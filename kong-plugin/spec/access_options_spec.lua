@@ -52,13 +52,13 @@ describe("a request", function()
       assert.matches("anonymous consumer 'nobody' is configured but does not exist", run.logged())
     end)
 
-    it("gets 500 where Kong cannot look, and the log says so", function()
+    it("gets 503 where Kong cannot look, and the log says so", function()
       _G.kong.cache.get = function()
         return nil, "the database is down"
       end
       run.answer = problem(401, "no_credential")
       run.execute()
-      run.is_ended_with(500)
+      run.is_ended_with(503)
       assert.matches("could not be loaded: the database is down", run.logged())
     end)
 
@@ -130,7 +130,8 @@ describe("a request", function()
       assert.equal("id-1", gateway.upstream["x-consumer-id"])
       assert.equal("app-1", gateway.upstream["x-consumer-custom-id"])
       assert.is_nil(gateway.upstream["x-consumer-username"])
-      assert.same({ consumer = gateway.consumers["app-1"], credential = { id = "client-1" } }, gateway.authenticated)
+      assert.same({ consumer = gateway.consumers["app-1"], credential = { id = "client-1", consumer_id = "id-1" } },
+        gateway.authenticated)
       assert.equal("id-1", run.known().consumer_id)
     end)
 

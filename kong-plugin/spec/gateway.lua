@@ -41,8 +41,9 @@ end
 local function kong_log(gateway)
   return {
     err = logger(gateway, "err"), warn = logger(gateway, "warn"), notice = logger(gateway, "notice"),
-    set_serialize_value = function(name, value)
+    set_serialize_value = function(name, value, options)
       gateway.serialized[name] = value
+      gateway.modes[name] = options and options.mode
     end,
   }
 end
@@ -96,6 +97,9 @@ local function kong_response(gateway)
     end,
     get_headers = function()
       return gateway.response
+    end,
+    get_source = function()
+      return gateway.source
     end,
     get_header = function(name)
       local value = gateway.response[name]
@@ -164,7 +168,8 @@ local _M = {}
 function _M.start()
   local gateway = {
     time = 1000, method = "GET", http_version = 1.1, received = {}, upstream = {}, cleared = {}, set = {},
-    response = {}, cached = {}, consumers = {}, log = {}, serialized = {}, shared = {}, sha256 = sha256(),
+    response = {}, cached = {}, consumers = {}, log = {}, serialized = {}, modes = {}, shared = {},
+    source = "service", sha256 = sha256(),
   }
   _G.ngx = nginx(gateway)
   _G.kong = {

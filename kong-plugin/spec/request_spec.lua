@@ -75,6 +75,17 @@ describe("what is asked about a request", function()
     ["all cookies where there are several lines of them"] = { { cookie = { "a=1", "__Host-session=s" } }, {} },
     ["both"] = { { authorization = "Basic x", cookie = "__Host-session=s; a=1" }, { cookie = "a=1" } },
   } do
+    it("is hidden from a later plugin only where it is ours to judge, unlike the cookie: " .. name, function()
+      for scheme, is_ours in pairs { Bearer = true, bEARER = true, Basic = true, hmac = false, Negotiate = false,
+        ["Bearer,x"] = true, ["hmac-sha256"] = false } do
+        local received = { authorization = scheme .. " x", cookie = case[1].cookie }
+        gateways.receive(gateway, received)
+        request.hide_credentials(CONF, received, true)
+        assert.equal(not is_ours and scheme .. " x" or nil, gateway.upstream.authorization)
+        assert.equal(case[2].cookie, gateway.upstream.cookie)
+      end
+    end)
+
     it("is hidden from the upstream: " .. name, function()
       gateways.receive(gateway, case[1])
       request.hide_credentials(CONF, case[1])

@@ -29,7 +29,7 @@ local KONG = [[
   kong.log.err kong.log.notice kong.log.set_serialize_value kong.log.warn
   kong.request.get_headers kong.request.get_http_version kong.request.get_method
   kong.response.add_header kong.response.exit kong.response.get_header kong.response.get_headers
-  kong.response.set_header
+  kong.response.get_source kong.response.set_header
   kong.router.get_service
   kong.service.request.clear_header kong.service.request.set_header
   kong.tracing.start_span
@@ -273,6 +273,9 @@ describe("in Kong's sandbox", function()
           if found then
             for step in path:gmatch("[^.]+") do
               found = found[step]
+              if library .. path == "ngx.ctx.plugins" then
+                found = found or {} -- Kong's own, which may be missing
+              end
             end
             assert.is_not_nil(found, library .. path)
           end

@@ -90,6 +90,47 @@ describe("a session's cookies", function()
     end)
   end
 
+  -- Kong's list of the plugins that see this response: each and its configuration, their count under 0.
+  local function see_it(...)
+    local list = { [0] = 2 * select("#", ...) }
+    for at, name in ipairs { ... } do
+      list[2 * at - 1], list[2 * at] = { name = name }, {}
+    end
+    return list
+  end
+
+  for _, name in ipairs { "proxy-cache", "proxy-cache-advanced", "graphql-proxy-cache-advanced" } do
+    for since, plugins in pairs {
+      ["3.0"] = see_it("credential-validator", name),
+      ["3.1"] = { header_filter = see_it("credential-validator", name), log = see_it("http-log") },
+    } do
+      it("are kept from " .. name .. " that does not say what it does, in Kong " .. since, function()
+        _G.ngx.ctx.plugins = plugins
+        assert.is_nil(pass_on({})["set-cookie"])
+        gateway.source = "exit" -- answered from what was stored
+        assert.same({ "s=1; Secure" }, pass_on({})["set-cookie"])
+        gateway.source = "service"
+        assert.same({ "s=1; Secure" }, pass_on({ ["x-cache-status"] = "Bypass" })["set-cookie"])
+      end)
+    end
+  end
+
+  for name, plugins in pairs {
+    ["other plugins"] = see_it("cors", "rate-limiting"), ["no list"] = {}, ["something else"] = "x",
+    ["a list of something else"] = { header_filter = "x" }, ["plugins without names"] = { [0] = 2, {}, {} },
+  } do
+    it("are added where Kong has " .. name, function()
+      _G.ngx.ctx.plugins = plugins
+      assert.same({ "s=1; Secure" }, pass_on({})["set-cookie"])
+    end)
+  end
+
+  it("are in no log, where they stand beside the upstream's", function()
+    pass_on({ ["set-cookie"] = "u=1" })
+    assert.equal("REDACTED", gateway.serialized["response.headers.set-cookie"])
+    assert.equal("replace", gateway.modes["response.headers.set-cookie"])
+  end)
+
   for name, response in pairs {
     ["one that was stored before"] = { ["x-cache-status"] = "Hit" },
     ["one that passes the cache without a key"] = { ["x-cache-status"] = "Bypass" },

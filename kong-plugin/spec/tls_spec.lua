@@ -80,6 +80,20 @@ describe("a handshake", function()
     end)
   end
 
+  for name, given in pairs {
+    ["a certificate alone"] = { tls_client_certificate = "C1" },
+    ["a key alone"] = { tls_client_key = "K1" },
+    ["a certificate that the vault does not have"] = { tls_client_certificate = "", tls_client_key = "K1" },
+    ["a key that the vault does not have"] = { tls_client_certificate = "C1", tls_client_key = "" },
+  } do
+    it("is never begun with " .. name, function()
+      local encrypted, err = tls.handshake(sock, given, "x")
+      assert.is_nil(encrypted)
+      assert.matches("one of them is empty", err)
+      assert.is_nil(sock.shaken)
+    end)
+  end
+
   it("goes well again once the certificate does", function()
     local conf = { tls_client_certificate = "C1", tls_client_key = "K1" }
     refused.key = "it is bent"

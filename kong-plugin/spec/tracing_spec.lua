@@ -147,9 +147,6 @@ describe("the call", function()
     ["the span records nothing"] = { tracing = { start_span = function()
       return new_span { is_recording = false }
     end } },
-    ["the request is not sampled"] = { tracing = { start_span = function()
-      return new_span { should_sample = false }
-    end } },
   } do
     it("is no span where " .. name .. ", and the client's traceparent is passed on", function()
       _G.kong = given
@@ -158,6 +155,14 @@ describe("the call", function()
       assert.equal(TRACEPARENT, traceparent)
     end)
   end
+
+  it("is a span also of a request that is not sampled, as a later plugin may decide otherwise", function()
+    local span = new_span { should_sample = false }
+    traces(span, {})
+    local begun, traceparent = tracing.begin({})
+    assert.equal(span, begun)
+    assert.matches("%-00$", traceparent)
+  end)
 
   it("is a span where nobody can say which one is active", function()
     local span = new_span()

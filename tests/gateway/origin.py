@@ -20,8 +20,9 @@ def told(request: web.Request) -> dict[str, Any]:
 class Origin:
     """``async with Origin() as origin:`` listens on loopback.
 
-    Arguments of the query: ``status``; ``set_cookie`` and ``cache_control``, each a line for every one given;
-    ``slow``: half of the body, and the rest once ``release`` was called. A WebSocket handshake is always accepted.
+    Arguments of the query: ``status``; ``others``, a number of headers; behind those ``set_cookie``,
+    ``cache_control`` and ``x_cache_status``, a line for each that is given; ``slow``: half of the body, and the
+    rest once ``release`` was called. A WebSocket handshake is always accepted.
 
     Attributes:
         url: ``http://127.0.0.1:port``.
@@ -58,10 +59,11 @@ class Origin:
             return await self._converse(request)
         response = web.StreamResponse(status=int(request.query.get("status", "200")))
         response.content_type = "application/json"
-        for value in request.query.getall("set_cookie", []):
-            response.headers.add("Set-Cookie", value)
-        for value in request.query.getall("cache_control", []):
-            response.headers.add("Cache-Control", value)
+        for number in range(int(request.query.get("others", "0"))):
+            response.headers.add(f"X-{number}", "1")
+        for name in ("Set-Cookie", "Cache-Control", "X-Cache-Status"):
+            for value in request.query.getall(name.lower().replace("-", "_"), []):
+                response.headers.add(name, value)
         body = json.dumps(self.asked[-1]).encode()
         if "slow" in request.query:
             response.headers["X-Accel-Buffering"] = "no"

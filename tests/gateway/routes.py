@@ -37,7 +37,7 @@ class Route:
         log: every request leaves an entry that ``Gateway.logged`` returns. Without it, ``sampled`` and ``plugins``
             no Lua runs after the headers, not even a ``log`` of the plugin's own.
         sampled: where Kong traces, whether the requests of this route are sampled; ``None`` for no tracing.
-        handshake: the handler's ``ws_handshake`` runs, if it has one, in the place of ``access``.
+        handshake: the handler's ``ws_handshake`` runs, if it has one, and its ``access`` does not.
     """
 
     path: str

@@ -8,19 +8,19 @@
 --   340 lines.lua
 --   459 reply.lua
 --   735 tls.lua
---   798 exchange.lua
---   933 health.lua
---   978 sidecar.lua
---  1064 decisions.lua
---  1207 facts.lua
---  1267 cookies.lua
---  1318 request.lua
---  1375 session.lua
---  1444 target.lua
---  1521 settings.lua
---  1618 tracing.lua
---  1698 access.lua
---  1857 handler.lua
+--   803 exchange.lua
+--   938 health.lua
+--   983 sidecar.lua
+--  1069 decisions.lua
+--  1213 facts.lua
+--  1281 cookies.lua
+--  1332 request.lua
+--  1396 session.lua
+--  1487 target.lua
+--  1564 settings.lua
+--  1661 tracing.lua
+--  1742 access.lua
+--  1902 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -746,6 +746,10 @@ local parsed = memo.new(MAX_CERTIFICATES)
 local _M = {}
 
 local function parse(certificate, key)
+  -- Also where a vault, which the schema does not see through, has nothing.
+  if not certificate or not key or certificate == "" or key == "" then
+    return nil, "tls_client_certificate and tls_client_key go together, and one of them is empty"
+  end
   local found, ssl = pcall(require, "ngx.ssl")
   if not found then
     return nil, "client certificates need ngx.ssl, which a streamed plugin cannot have: install the plugin on the node"
@@ -762,11 +766,12 @@ local function parse(certificate, key)
 end
 
 local function client_certificate(conf)
-  local pair, err = memo.get(parsed, conf.tls_client_certificate), nil
-  if not pair or pair.key_text ~= conf.tls_client_key then
-    pair, err = parse(conf.tls_client_certificate, conf.tls_client_key)
+  local certificate, key = conf.tls_client_certificate, conf.tls_client_key
+  local pair, err = certificate and memo.get(parsed, certificate), nil
+  if not pair or pair.key_text ~= key then
+    pair, err = parse(certificate, key)
     if pair then
-      memo.put(parsed, conf.tls_client_certificate, pair)
+      memo.put(parsed, certificate, pair)
     end
   end
   return pair, err
@@ -774,7 +779,7 @@ end
 
 -- Encrypts a new connection; `name` is asked for and must stand in the certificate. Returns true, or nil and why.
 function _M.handshake(sock, conf, name)
-  if conf.tls_client_certificate then
+  if conf.tls_client_certificate or conf.tls_client_key then
     local pair, pair_err = client_certificate(conf)
     if not pair then
       return nil, pair_err
@@ -1176,7 +1181,8 @@ end
 -- The sidecar's reply to the question (see sidecar.ask), and whether nobody was asked for it; or nil and why there is
 -- none.
 function _M.get(conf, settings, question)
-  local key = conf.decision_cache_ttl_s > 0 and settings.instance and key_of(settings, question)
+  -- Kong's sandbox, made before there was a cache, has false in its place.
+  local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end
@@ -1215,6 +1221,14 @@ local ipairs = ipairs
 local NAME = "credential_validator"
 
 local _M = {}
+
+local function copy(list)
+  local made = {}
+  for at = 1, #list do
+    made[at] = list[at]
+  end
+  return made
+end
 
 local function headers_of(settings, reply)
   local upstream, found = settings.names.upstream, nil
@@ -1255,7 +1269,7 @@ function _M.tell(facts, outcome, status, reply)
   shared[NAME] = facts
   -- What acl reads: an application in no group is in none, and nobody who was never asked about.
   if outcome == "allowed" and not shared.authenticated_groups then
-    shared.authenticated_groups = facts.groups or {}
+    shared.authenticated_groups = copy(facts.groups or {})
   end
   kong.log.set_serialize_value(NAME, facts)
 end
@@ -1324,7 +1338,9 @@ local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
 local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
   return from[key]
 end
-local type = type
+local lower, match, type = string.lower, string.match, type
+
+local OURS = { basic = true, bearer = true }
 
 local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
@@ -1353,9 +1369,14 @@ function _M.question(conf, received, truncated)
   return { authorization = authorization, cookie = cookie }
 end
 
--- Removes the credential from what goes upstream, and no other cookie.
-function _M.hide_credentials(conf, received)
-  kong.service.request.clear_header("Authorization")
+-- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme
+-- that is judged elsewhere is left to the authentication plugin that comes after this one.
+function _M.hide_credentials(conf, received, only_ours)
+  local authorization = rawget(received, "authorization")
+  local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
+  if not scheme or OURS[lower(scheme)] then
+    kong.service.request.clear_header("Authorization")
+  end
   local cookie = rawget(received, "cookie")
   if not cookie then
     return
@@ -1385,6 +1406,7 @@ local SESSION = {}
 local STORES = { Miss = true, Refresh = true }
 local MAY_STORE = "Bypass"
 local FOR_ALL = { public = true, ["s-maxage"] = true }
+local REPLACE = { mode = "replace" }
 local NOT_FOR_ALL = { private = true, ["no-store"] = true }
 
 local _M = {}
@@ -1401,13 +1423,32 @@ local function all_of(name)
   return type(value) == "table" and value or { value }
 end
 
-local function is_stored()
-  for _, status in ipairs(all_of("x-cache-status")) do
-    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
+-- Whether Kong's own list of the plugins that see this response, in 3.0 one for all phases, has one that stores it.
+-- Nothing promises that list: it only ever adds caution.
+local function meets_a_cache()
+  local plugins = ngx.ctx.plugins
+  local list = type(plugins) == "table" and (plugins.header_filter or plugins)
+  if type(list) ~= "table" then
+    return false
+  end
+  for at = 1, list[0] or 0 do
+    local name = type(list[at]) == "table" and list[at].name
+    if type(name) == "string" and find(name, "proxy-cache", 1, true) then
       return true
     end
   end
   return false
+end
+
+local function is_stored()
+  local statuses = all_of("x-cache-status")
+  for _, status in ipairs(statuses) do
+    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
+      return true
+    end
+  end
+  -- Where it may not say what it does; what was answered in its place, or by itself, it does not store.
+  return not statuses[1] and meets_a_cache() and kong.response.get_source() ~= "exit"
 end
 
 -- RFC 9111 section 7.3: a cookie by itself keeps no shared cache from storing a response.
@@ -1435,6 +1476,8 @@ function _M.pass_on()
   for at = 1, #cookies do
     kong.response.add_header("Set-Cookie", cookies[at])
   end
+  -- Kong's logging plugins get every header of the response: a session's cookie is as good as its credential.
+  kong.log.set_serialize_value("response.headers.set-cookie", "REDACTED", REPLACE)
 end
 
 return _M
@@ -1544,7 +1587,7 @@ local function pool_of(conf, target)
   if not target.tls then
     return target.pool
   end
-  if conf.tls_client_certificate then
+  if conf.tls_client_certificate or conf.tls_client_key then
     return target.pool .. " " .. made
   end
   return target.pool .. " " .. (conf.tls_server_name or "") .. " " .. tostring(conf.tls_verify)
@@ -1659,7 +1702,8 @@ local function start_span()
     return nil
   end
   local span = tracing.start_span("credential-validator", OPTIONS)
-  return span and span.is_recording ~= false and span.should_sample and span or nil
+  -- Also one that is not sampled: the opentelemetry plugin, which runs later, may decide otherwise.
+  return span and span.is_recording ~= false and span or nil
 end
 
 -- A span for the call, and the traceparent that the sidecar is to see; each nil where there is none.
@@ -1675,7 +1719,7 @@ function _M.begin(received)
     if type(own) ~= "string" or #own ~= TRACE_ID_BYTES then
       return span, nil
     end
-    trace_id, flags = hex(own), "01"
+    trace_id, flags = hex(own), span.should_sample and "01" or "00"
   end
   return span, "00-" .. trace_id .. "-" .. hex(span.span_id) .. "-" .. flags
 end
@@ -1779,10 +1823,8 @@ local function let_application_through(conf, settings, known, received, reply)
   if consumer then
     identity.set_consumer(consumer)
   end
-  kong.client.authenticate(consumer, { id = reply.identity["X-Credential-Identifier"] })
-  if conf.hide_credentials then
-    request.hide_credentials(conf, received)
-  end
+  local credential = { id = reply.identity["X-Credential-Identifier"], consumer_id = consumer and consumer.id }
+  kong.client.authenticate(consumer, credential)
   if minted then
     kong.service.request.set_header("Authorization", "Bearer " .. reply.access_token)
   end
@@ -1791,9 +1833,11 @@ end
 
 local function let_anonymous_through(conf, known, received, reply)
   local consumer, err = consumers.anonymous(conf.anonymous)
+  if err then
+    return unavailable(known, received, "the anonymous consumer could not be loaded: " .. err)
+  end
   if not consumer then
-    kong.log.err("anonymous consumer '", conf.anonymous, "' ", err and ("could not be loaded: " .. err)
-      or "is configured but does not exist")
+    kong.log.err("anonymous consumer '", conf.anonymous, "' is configured but does not exist")
     facts.tell(known, "unavailable", 500, reply)
     return denial.misconfigured(received)
   end
@@ -1801,15 +1845,16 @@ local function let_anonymous_through(conf, known, received, reply)
   facts.tell(known, "anonymous", 200, reply)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
-  if conf.hide_credentials then
-    request.hide_credentials(conf, received)
-  end
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
 local function decide(conf, settings, received, truncated)
   local known = facts.new(settings, service_name(conf))
   local reply, err = judge(conf, settings, known, received, truncated)
+  local nobody = reply and reply.status == 401 and conf.anonymous
+  if conf.hide_credentials then -- also where it ends here, since Kong's logs tell a request's cookies
+    request.hide_credentials(conf, received, nobody)
+  end
   if not reply then
     return unavailable(known, received, err)
   end
@@ -1817,7 +1862,7 @@ local function decide(conf, settings, received, truncated)
   if status == 200 then
     return let_application_through(conf, settings, known, received, reply)
   end
-  if status == 401 and conf.anonymous then
+  if nobody then
     return let_anonymous_through(conf, known, received, reply)
   end
   if status == 404 then

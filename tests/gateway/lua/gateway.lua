@@ -38,7 +38,10 @@ local function judged(schema, route)
   if not conf then
     error("route " .. route.paths[1] .. ": " .. schema_engine.describe(errors), 0)
   end
-  conf.__plugin_id = route.plugin_id
+  conf.__key__ = "plugins:credential-validator:" .. route.id .. "::::"
+  if kong.version_num >= 3003000 then
+    conf.__plugin_id = route.plugin_id
+  end
   return conf
 end
 
@@ -56,6 +59,18 @@ local function chain_of(route)
     return left.handler.PRIORITY > right.handler.PRIORITY
   end)
   return chain
+end
+
+-- Kong's list of the plugins that a request meets after access: in 3.0 one for all phases, then one for each.
+local function collected(chain)
+  local list = { [0] = 2 * #chain }
+  for at, member in ipairs(chain) do
+    list[2 * at - 1], list[2 * at] = { name = member.name, handler = member.handler }, member.conf
+  end
+  if kong.version_num < 3001000 then
+    return list
+  end
+  return { header_filter = list, body_filter = list, log = list }
 end
 
 local function traced()
@@ -94,6 +109,7 @@ function _M.init_worker()
   for _, route in ipairs(routes) do
     route.chain = chain_of(route)
     route.alone = #route.plugins == 0 and route.sampled == nil
+    route.collected = not route.alone and collected(route.chain) or nil
     confs[#confs + 1] = route.config
   end
   watching.open(setup.directory)
@@ -166,6 +182,7 @@ end
 function _M.access(number)
   local route, ctx = routes[number], new_ctx(fetch())
   ctx.KONG_PHASE, ctx.route, ctx.service = PHASES.access, route, route.service
+  ctx.plugins = route.collected
   underway[request_key()] = ctx
   if not route.alone then
     local err = run_chain(route, ctx)
@@ -173,7 +190,11 @@ function _M.access(number)
       return fail(ctx, err)
     end
   elseif route.config then
-    local ran, err = pcall(route.handshake and handler.ws_handshake or handler.access, handler, route.config)
+    local phase = handler[route.handshake and "ws_handshake" or "access"]
+    local ran, err = true, nil
+    if phase then
+      ran, err = pcall(phase, handler, route.config)
+    end
     if not ran then
       return fail(ctx, err)
     end

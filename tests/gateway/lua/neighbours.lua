@@ -176,6 +176,7 @@ _M["proxy-cache"].access = function(_, conf)
   elseif is_stale(conf, entry, asked) then
     return begin(conf, key, "Refresh")
   end
+  kong.ctx.shared.proxy_cache_hit = { res = entry } -- for logging plugins
   ngx.ctx.KONG_PROXIED = true
   return kong.response.exit(entry.status, entry.body, replayed(conf, entry))
 end

@@ -82,10 +82,8 @@ local function let_application_through(conf, settings, known, received, reply)
   if consumer then
     identity.set_consumer(consumer)
   end
-  kong.client.authenticate(consumer, { id = reply.identity["X-Credential-Identifier"] })
-  if conf.hide_credentials then
-    request.hide_credentials(conf, received)
-  end
+  local credential = { id = reply.identity["X-Credential-Identifier"], consumer_id = consumer and consumer.id }
+  kong.client.authenticate(consumer, credential)
   if minted then
     kong.service.request.set_header("Authorization", "Bearer " .. reply.access_token)
   end
@@ -94,9 +92,11 @@ end
 
 local function let_anonymous_through(conf, known, received, reply)
   local consumer, err = consumers.anonymous(conf.anonymous)
+  if err then
+    return unavailable(known, received, "the anonymous consumer could not be loaded: " .. err)
+  end
   if not consumer then
-    kong.log.err("anonymous consumer '", conf.anonymous, "' ", err and ("could not be loaded: " .. err)
-      or "is configured but does not exist")
+    kong.log.err("anonymous consumer '", conf.anonymous, "' is configured but does not exist")
     facts.tell(known, "unavailable", 500, reply)
     return denial.misconfigured(received)
   end
@@ -104,15 +104,16 @@ local function let_anonymous_through(conf, known, received, reply)
   facts.tell(known, "anonymous", 200, reply)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
-  if conf.hide_credentials then
-    request.hide_credentials(conf, received)
-  end
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
 local function decide(conf, settings, received, truncated)
   local known = facts.new(settings, service_name(conf))
   local reply, err = judge(conf, settings, known, received, truncated)
+  local nobody = reply and reply.status == 401 and conf.anonymous
+  if conf.hide_credentials then -- also where it ends here, since Kong's logs tell a request's cookies
+    request.hide_credentials(conf, received, nobody)
+  end
   if not reply then
     return unavailable(known, received, err)
   end
@@ -120,7 +121,7 @@ local function decide(conf, settings, received, truncated)
   if status == 200 then
     return let_application_through(conf, settings, known, received, reply)
   end
-  if status == 401 and conf.anonymous then
+  if nobody then
     return let_anonymous_through(conf, known, received, reply)
   end
   if status == 404 then

@@ -113,7 +113,8 @@ end
 -- The sidecar's reply to the question (see sidecar.ask), and whether nobody was asked for it; or nil and why there is
 -- none.
 function _M.get(conf, settings, question)
-  local key = conf.decision_cache_ttl_s > 0 and settings.instance and key_of(settings, question)
+  -- Kong's sandbox, made before there was a cache, has false in its place.
+  local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end

@@ -10,6 +10,14 @@ local NAME = "credential_validator"
 
 local _M = {}
 
+local function copy(list)
+  local made = {}
+  for at = 1, #list do
+    made[at] = list[at]
+  end
+  return made
+end
+
 local function headers_of(settings, reply)
   local upstream, found = settings.names.upstream, nil
   for _, header in ipairs(upstream) do
@@ -49,7 +57,7 @@ function _M.tell(facts, outcome, status, reply)
   shared[NAME] = facts
   -- What acl reads: an application in no group is in none, and nobody who was never asked about.
   if outcome == "allowed" and not shared.authenticated_groups then
-    shared.authenticated_groups = facts.groups or {}
+    shared.authenticated_groups = copy(facts.groups or {})
   end
   kong.log.set_serialize_value(NAME, facts)
 end

@@ -7,7 +7,9 @@ local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
 local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
   return from[key]
 end
-local type = type
+local lower, match, type = string.lower, string.match, type
+
+local OURS = { basic = true, bearer = true }
 
 local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
@@ -36,9 +38,14 @@ function _M.question(conf, received, truncated)
   return { authorization = authorization, cookie = cookie }
 end
 
--- Removes the credential from what goes upstream, and no other cookie.
-function _M.hide_credentials(conf, received)
-  kong.service.request.clear_header("Authorization")
+-- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme
+-- that is judged elsewhere is left to the authentication plugin that comes after this one.
+function _M.hide_credentials(conf, received, only_ours)
+  local authorization = rawget(received, "authorization")
+  local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
+  if not scheme or OURS[lower(scheme)] then
+    kong.service.request.clear_header("Authorization")
+  end
   local cookie = rawget(received, "cookie")
   if not cookie then
     return

@@ -11,6 +11,7 @@ local SESSION = {}
 local STORES = { Miss = true, Refresh = true }
 local MAY_STORE = "Bypass"
 local FOR_ALL = { public = true, ["s-maxage"] = true }
+local REPLACE = { mode = "replace" }
 local NOT_FOR_ALL = { private = true, ["no-store"] = true }
 
 local _M = {}
@@ -27,13 +28,32 @@ local function all_of(name)
   return type(value) == "table" and value or { value }
 end
 
-local function is_stored()
-  for _, status in ipairs(all_of("x-cache-status")) do
-    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
+-- Whether Kong's own list of the plugins that see this response, in 3.0 one for all phases, has one that stores it.
+-- Nothing promises that list: it only ever adds caution.
+local function meets_a_cache()
+  local plugins = ngx.ctx.plugins
+  local list = type(plugins) == "table" and (plugins.header_filter or plugins)
+  if type(list) ~= "table" then
+    return false
+  end
+  for at = 1, list[0] or 0 do
+    local name = type(list[at]) == "table" and list[at].name
+    if type(name) == "string" and find(name, "proxy-cache", 1, true) then
       return true
     end
   end
   return false
+end
+
+local function is_stored()
+  local statuses = all_of("x-cache-status")
+  for _, status in ipairs(statuses) do
+    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
+      return true
+    end
+  end
+  -- Where it may not say what it does; what was answered in its place, or by itself, it does not store.
+  return not statuses[1] and meets_a_cache() and kong.response.get_source() ~= "exit"
 end
 
 -- RFC 9111 section 7.3: a cookie by itself keeps no shared cache from storing a response.
@@ -61,6 +81,8 @@ function _M.pass_on()
   for at = 1, #cookies do
     kong.response.add_header("Set-Cookie", cookies[at])
   end
+  -- Kong's logging plugins get every header of the response: a session's cookie is as good as its credential.
+  kong.log.set_serialize_value("response.headers.set-cookie", "REDACTED", REPLACE)
 end
 
 return _M

@@ -24,7 +24,7 @@ local function pool_of(conf, target)
   if not target.tls then
     return target.pool
   end
-  if conf.tls_client_certificate then
+  if conf.tls_client_certificate or conf.tls_client_key then
     return target.pool .. " " .. made
   end
   return target.pool .. " " .. (conf.tls_server_name or "") .. " " .. tostring(conf.tls_verify)

@@ -12,6 +12,10 @@ local parsed = memo.new(MAX_CERTIFICATES)
 local _M = {}
 
 local function parse(certificate, key)
+  -- Also where a vault, which the schema does not see through, has nothing.
+  if not certificate or not key or certificate == "" or key == "" then
+    return nil, "tls_client_certificate and tls_client_key go together, and one of them is empty"
+  end
   local found, ssl = pcall(require, "ngx.ssl")
   if not found then
     return nil, "client certificates need ngx.ssl, which a streamed plugin cannot have: install the plugin on the node"
@@ -28,11 +32,12 @@ local function parse(certificate, key)
 end
 
 local function client_certificate(conf)
-  local pair, err = memo.get(parsed, conf.tls_client_certificate), nil
-  if not pair or pair.key_text ~= conf.tls_client_key then
-    pair, err = parse(conf.tls_client_certificate, conf.tls_client_key)
+  local certificate, key = conf.tls_client_certificate, conf.tls_client_key
+  local pair, err = certificate and memo.get(parsed, certificate), nil
+  if not pair or pair.key_text ~= key then
+    pair, err = parse(certificate, key)
     if pair then
-      memo.put(parsed, conf.tls_client_certificate, pair)
+      memo.put(parsed, certificate, pair)
     end
   end
   return pair, err
@@ -40,7 +45,7 @@ end
 
 -- Encrypts a new connection; `name` is asked for and must stand in the certificate. Returns true, or nil and why.
 function _M.handshake(sock, conf, name)
-  if conf.tls_client_certificate then
+  if conf.tls_client_certificate or conf.tls_client_key then
     local pair, pair_err = client_certificate(conf)
     if not pair then
       return nil, pair_err

@@ -42,7 +42,8 @@ local function start_span()
     return nil
   end
   local span = tracing.start_span("credential-validator", OPTIONS)
-  return span and span.is_recording ~= false and span.should_sample and span or nil
+  -- Also one that is not sampled: the opentelemetry plugin, which runs later, may decide otherwise.
+  return span and span.is_recording ~= false and span or nil
 end
 
 -- A span for the call, and the traceparent that the sidecar is to see; each nil where there is none.
@@ -58,7 +59,7 @@ function _M.begin(received)
     if type(own) ~= "string" or #own ~= TRACE_ID_BYTES then
       return span, nil
     end
-    trace_id, flags = hex(own), "01"
+    trace_id, flags = hex(own), span.should_sample and "01" or "00"
   end
   return span, "00-" .. trace_id .. "-" .. hex(span.span_id) .. "-" .. flags
 end
