@@ -208,7 +208,8 @@ async def test_facts_of_no_decision(scene: Scene, path: str, bytes_: bytes, reas
 
 async def test_facts_of_a_route_that_lacks_a_service(scene: Scene) -> None:
     _, entry = await facts_of(scene, "/nameless")
-    assert entry["credential_validator"] == {"strategy": "plain", "outcome": "unavailable", "status": 503}
+    told = {"strategy": "plain", "outcome": "unavailable", "status": 503, "cached": False, "latency_ms": 0}
+    assert entry["credential_validator"] == told
 
 
 async def test_facts_of_an_anonymous_request(scene: Scene) -> None:

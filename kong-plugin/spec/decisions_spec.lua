@@ -53,6 +53,7 @@ describe("a decision", function()
   local function question(given)
     given = given or { authorization = "Bearer secret" }
     given.path = given.path or "/v1/authorize/plain/orders"
+    given.received = {}
     return given
   end
 

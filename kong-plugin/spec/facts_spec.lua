@@ -38,26 +38,30 @@ describe("facts", function()
 
   after_each(gateways.stop)
 
+  local KNOWN = { service = "orders", latency_ms = 2, cached = false }
+
+  local function tell(...)
+    facts.tell(settings, ...)
+    return gateway.shared.credential_validator
+  end
+
   it("are told to plugins and to logs alike", function()
-    local known = facts.new(settings, "orders")
-    facts.add_application(known, settings, reply, { id = "id-1" })
-    facts.tell(known, "allowed", 200)
+    local told = tell(KNOWN, "allowed", 200, reply, { id = "id-1" })
     assert.same({
       outcome = "allowed", status = 200, strategy = "azure,okta", service = "orders", application_id = "app-1",
       application_name = "Orders", credential_identifier = "c-1", auth_method = "session", session_id = "s-1",
-      consumer_id = "id-1", headers = { ["X-Claim"] = "acme" }, groups = { "gold", "internal" },
-    }, gateway.shared.credential_validator)
-    assert.equal(gateway.shared.credential_validator, gateway.serialized.credential_validator)
+      consumer_id = "id-1", headers = { ["X-Claim"] = "acme" }, groups = { "gold", "internal" }, cached = false,
+      latency_ms = 2,
+    }, told)
+    assert.equal(told, gateway.serialized.credential_validator)
     assert.same({ "gold", "internal" }, gateway.shared.authenticated_groups)
   end)
 
   it("hold no secret of the reply", function()
-    local known = facts.new(settings, "orders")
-    facts.add_application(known, settings, reply)
-    facts.tell(known, "allowed", 200, reply)
+    tell(KNOWN, "allowed", 200, reply)
     assert.is_false(holds(gateway.shared, "secret"))
     assert.is_false(holds(gateway.serialized, "secret"))
-    assert.is_nil(known.reason)
+    assert.is_nil(gateway.shared.credential_validator.reason)
   end)
 
   it("say why it was refused, in the sidecar's word", function()
@@ -65,55 +69,50 @@ describe("facts", function()
       { 401, '{"reason":"revoked"}', "revoked" }, { 403, '{"reason":"not_registered"}', "not_registered" },
       { 429, "", nil }, { 401, '{"reason":"Bearer secret"}', nil },
     } do
-      local known = facts.new(settings, "orders")
-      facts.tell(known, "denied", case[1], { status = case[1], body = case[2] })
       assert.same({
         outcome = "denied", status = case[1], strategy = "azure,okta", service = "orders", reason = case[3],
-      }, gateway.shared.credential_validator)
+        cached = true, latency_ms = 0,
+      }, tell({ service = "orders", latency_ms = 0, cached = true }, "denied", case[1],
+        { status = case[1], body = case[2] }))
     end
     assert.is_nil(gateway.shared.authenticated_groups)
   end)
 
   it("say so where nobody was asked", function()
-    facts.tell(facts.new(settings), "unavailable", 503)
-    assert.same({ outcome = "unavailable", status = 503, strategy = "azure,okta" }, gateway.shared.credential_validator)
+    assert.same({ outcome = "unavailable", status = 503, strategy = "azure,okta", cached = false, latency_ms = 0 },
+      tell({ latency_ms = 0, cached = false }, "unavailable", 503))
   end)
 
   it("have no groups, headers or consumer where there are none", function()
     reply.groups, reply.others, reply.session_id = nil, nil, nil
-    local known = facts.new(settings, "orders")
-    facts.add_application(known, settings, reply)
-    facts.tell(known, "allowed", 200)
+    local told = tell(KNOWN, "allowed", 200, reply)
     for _, name in ipairs { "groups", "headers", "consumer_id", "session_id" } do
-      assert.is_nil(known[name])
+      assert.is_nil(told[name])
     end
     assert.same({}, gateway.shared.authenticated_groups) -- acl: in no group, and not unknown
   end)
 
   it("give acl no groups of an application that does not pass", function()
     for _, outcome in ipairs { "denied", "unavailable", "anonymous" } do
-      local known = facts.new(settings, "orders")
-      facts.add_application(known, settings, reply)
-      facts.tell(known, outcome, 403)
+      tell(KNOWN, outcome, 403, reply)
       assert.is_nil(gateway.shared.authenticated_groups)
     end
   end)
 
   it("are one request's own", function()
-    local first, second = facts.new(settings, "a"), facts.new(settings, "a")
-    facts.add_application(first, settings, reply)
-    facts.add_application(second, settings, reply)
+    local first = tell(KNOWN, "allowed", 200, reply)
     first.groups[1], first.headers["X-Claim"] = "changed", "changed"
+    assert.same({ "gold", "internal" }, gateway.shared.authenticated_groups)
+    gateway.shared.authenticated_groups[1], gateway.shared.authenticated_groups = "changed", nil
+    local second = tell(KNOWN, "allowed", 200, reply)
     assert.same({ "gold", "internal" }, second.groups)
     assert.same({ ["X-Claim"] = "acme" }, second.headers)
+    assert.same({ "gold", "internal" }, gateway.shared.authenticated_groups)
   end)
 
   it("leave the groups that another plugin has given", function()
     gateway.shared.authenticated_groups = { "other" }
-    local known = facts.new(settings, "orders")
-    facts.add_application(known, settings, reply)
-    facts.tell(known, "allowed", 200)
+    assert.same({ "gold", "internal" }, tell(KNOWN, "allowed", 200, reply).groups)
     assert.same({ "other" }, gateway.shared.authenticated_groups)
-    assert.same({ "gold", "internal" }, known.groups)
   end)
 end)

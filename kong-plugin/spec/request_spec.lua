@@ -35,7 +35,10 @@ describe("what is asked about a request", function()
     ["an empty Authorization"] = { { authorization = "" }, { authorization = "" } },
   } do
     it("is " .. name, function()
-      assert.same(case[2], (request.question(CONF, case[1], false)))
+      local question = request.question(CONF, "/path", case[1], false)
+      assert.equal(case[1], question.received)
+      assert.equal("/path", question.path)
+      assert.same(case[2], { authorization = question.authorization, cookie = question.cookie })
     end)
   end
 
@@ -51,7 +54,7 @@ describe("what is asked about a request", function()
       "malformed_credential" },
   } do
     it("is nothing where it has " .. name .. ": it is refused", function()
-      local question, refusal = request.question(CONF, case[1], case[2])
+      local question, refusal = request.question(CONF, "/path", case[1], case[2])
       assert.is_nil(question)
       assert.equal(401, refusal.status)
       assert.matches('"reason":"' .. case[3] .. '"', refusal.body)
@@ -63,7 +66,7 @@ describe("what is asked about a request", function()
     local received = setmetatable({}, { __index = function(_, name)
       error("looked for " .. name .. " in other spellings")
     end })
-    assert.same({}, (request.question(CONF, received, false)))
+    assert.is_nil(request.question(CONF, "/path", received, false).authorization)
     request.hide_credentials(CONF, received)
   end)
 

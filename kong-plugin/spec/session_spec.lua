@@ -107,9 +107,15 @@ describe("a session's cookies", function()
       it("are kept from " .. name .. " that does not say what it does, in Kong " .. since, function()
         _G.ngx.ctx.plugins = plugins
         assert.is_nil(pass_on({})["set-cookie"])
-        gateway.source = "exit" -- answered from what was stored
-        assert.same({ "s=1; Secure" }, pass_on({})["set-cookie"])
+        gateway.source = "exit" -- perhaps of a plugin behind it, whose answer it stores
+        assert.is_nil(pass_on({})["set-cookie"])
+        assert.is_nil(pass_on({ ["x-cache-status"] = "HIT" })["set-cookie"]) -- the upstream's own
+        assert.same({ "s=1; Secure" }, pass_on({ ["x-cache-status"] = "Hit" })["set-cookie"])
         gateway.source = "service"
+        assert.is_nil(pass_on({ ["x-cache-status"] = "Hit" })["set-cookie"])
+        gateway.shared.proxy_cache_hit = {}
+        assert.same({ "s=1; Secure" }, pass_on({})["set-cookie"])
+        gateway.shared.proxy_cache_hit = nil
         assert.same({ "s=1; Secure" }, pass_on({ ["x-cache-status"] = "Bypass" })["set-cookie"])
       end)
     end

@@ -11,16 +11,16 @@
 --   803 exchange.lua
 --   938 health.lua
 --   983 sidecar.lua
---  1069 decisions.lua
---  1213 facts.lua
---  1281 cookies.lua
---  1332 request.lua
---  1396 session.lua
---  1487 target.lua
---  1564 settings.lua
---  1661 tracing.lua
---  1742 access.lua
---  1902 handler.lua
+--  1069 tracing.lua
+--  1150 decisions.lua
+--  1300 facts.lua
+--  1369 cookies.lua
+--  1420 request.lua
+--  1484 session.lua
+--  1578 target.lua
+--  1655 settings.lua
+--  1752 access.lua
+--  1903 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -1065,6 +1065,87 @@ end
 return _M
 end
 
+modules["kong.plugins.credential-validator.tracing"] = function(...)
+-- Law of this file: the call to the sidecar as a part of the request's trace (W3C Trace Context), where there is one.
+
+local byte, find, format, gsub, match = string.byte, string.find, string.format, string.gsub, string.match
+local rep, sub = string.rep, string.sub
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
+
+local HEX = "[%da-f]"
+local TRACEPARENT = "^" .. rep(HEX, 2) .. "%-(" .. rep(HEX, 32) .. ")%-(" .. rep(HEX, 16) .. ")%-(" .. rep(HEX, 2)
+  .. ")$"
+local NOTHING = "^0+$"
+local TRACE_ID_BYTES = 16
+local OPTIONS = { span_kind = 3 } -- OpenTelemetry's CLIENT
+local ERROR = 2 -- OpenTelemetry's status
+
+local _M = {}
+
+local function hex(bytes)
+  return (gsub(bytes, ".", function(char)
+    return format("%02x", byte(char))
+  end))
+end
+
+-- The client's own, its trace id and its flags; or nil where it is not well-formed.
+local function received_traceparent(received)
+  local value = rawget(received, "traceparent")
+  if type(value) ~= "string" then
+    return nil
+  end
+  local trace_id, parent_id, flags = match(value, TRACEPARENT)
+  if not trace_id or find(trace_id, NOTHING) or find(parent_id, NOTHING) or sub(value, 1, 2) == "ff" then
+    return nil
+  end
+  return value, trace_id, flags
+end
+
+local function start_span()
+  local tracing = kong.tracing
+  if not tracing or tracing.active_span and not tracing.active_span() then
+    return nil
+  end
+  local span = tracing.start_span("credential-validator", OPTIONS)
+  -- Also one that is not sampled: the opentelemetry plugin, which runs later, may decide otherwise.
+  return span and span.is_recording ~= false and span or nil
+end
+
+-- A span for the call, and the traceparent that the sidecar is to see; each nil where there is none.
+function _M.begin(received)
+  local client, trace_id, flags = received_traceparent(received)
+  local span = start_span()
+  if not span then
+    return nil, client
+  end
+  -- The client's trace is what Kong's own plugins report in the end: they take it over after this one ran.
+  if not client then
+    local own = span.trace_id
+    if type(own) ~= "string" or #own ~= TRACE_ID_BYTES then
+      return span, nil
+    end
+    trace_id, flags = hex(own), span.should_sample and "01" or "00"
+  end
+  return span, "00-" .. trace_id .. "-" .. hex(span.span_id) .. "-" .. flags
+end
+
+-- Ends the span with what came of the call: the reply, or nil and why.
+function _M.finish(span, reply, err)
+  if reply then
+    span:set_attribute("http.status_code", reply.status)
+  else
+    span:set_attribute("error.message", err)
+    span:set_status(ERROR)
+  end
+  span:finish()
+end
+
+return _M
+end
+
 modules["kong.plugins.credential-validator.decisions"] = function(...)
 -- Law of this file: how long a decision of the sidecar is reused, and for whom. Off (decision_cache_ttl_s = 0), every
 -- request is asked about. On, nothing outlives the sidecar's own max-age, and nothing stale is ever an answer.
@@ -1074,6 +1155,7 @@ local identity = require "kong.plugins.credential-validator.identity"
 local replies = require "kong.plugins.credential-validator.reply"
 local sha256 = require "resty.sha256"
 local sidecar = require "kong.plugins.credential-validator.sidecar"
+local tracing = require "kong.plugins.credential-validator.tracing"
 
 local find, format, match, sub = string.find, string.format, string.match, string.sub
 local min, tonumber, type = math.min, tonumber, type
@@ -1145,7 +1227,12 @@ local function ask(conf, settings, question, limit_ms)
   if question.authorization and sidecar.unsafe(question.authorization) then
     return denial.MALFORMED
   end
+  local span
+  span, question.traceparent = tracing.begin(question.received)
   local reply, err = sidecar.ask(conf, settings.targets, question, limit_ms)
+  if span then
+    tracing.finish(span, reply, err)
+  end
   local misfit = reply and identity.misfit(settings.names, reply)
   if misfit then
     return nil, "the reply is not well-formed: a repeated or oversized " .. misfit
@@ -1178,8 +1265,8 @@ local function ask_for_all(conf, settings, question, own)
   return freeze(reply, expires_at), nil, left
 end
 
--- The sidecar's reply to the question (see sidecar.ask), and whether nobody was asked for it; or nil and why there is
--- none.
+-- The sidecar's reply to the question (see request.question), nil, and whether nobody was asked for it; or nil and why
+-- there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
   local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)
@@ -1219,21 +1306,22 @@ local reason_in = require("kong.plugins.credential-validator.reply").reason_in
 local ipairs = ipairs
 
 local NAME = "credential_validator"
+local NOTHING = {}
 
 local _M = {}
 
-local function copy(list)
-  local made = {}
-  for at = 1, #list do
-    made[at] = list[at]
-  end
-  return made
+local function reason_of(reply)
+  return reply and reply.status ~= 200 and reason_in(reply.body) or nil
+end
+
+local function groups_of(reply)
+  return reply and reply.groups and groups_in(reply.groups) or nil
 end
 
 local function headers_of(settings, reply)
-  local upstream, found = settings.names.upstream, nil
-  for _, header in ipairs(upstream) do
-    local value = reply.others and reply.others[header.lower]
+  local found
+  for _, header in ipairs(reply and reply.others and settings.names.upstream or NOTHING) do
+    local value = reply.others[header.lower]
     if value then
       found = found or {}
       found[header.name] = value
@@ -1242,34 +1330,34 @@ local function headers_of(settings, reply)
   return found
 end
 
--- `facts` begins with what is known before anybody was asked.
-function _M.new(settings, service)
-  return { strategy = settings.strategy, service = service }
-end
-
--- What a 200 says.
-function _M.add_application(facts, settings, reply, consumer)
-  local identity = reply.identity
-  facts.application_id, facts.application_name = identity["X-Application-Id"], identity["X-Application-Name"]
-  facts.credential_identifier, facts.auth_method = identity["X-Credential-Identifier"], identity["X-Auth-Method"]
-  facts.session_id, facts.consumer_id = reply.session_id, consumer and consumer.id
-  facts.headers = headers_of(settings, reply)
-  if reply.groups then
-    facts.groups = groups_in(reply.groups)
-  end
-end
-
 -- Tells them, with how it ended. Called once for a request, before the answer is given.
-function _M.tell(facts, outcome, status, reply)
-  facts.outcome, facts.status = outcome, status
-  if reply and reply.status ~= 200 then
-    facts.reason = reason_in(reply.body)
-  end
+--   known: { service, latency_ms, cached }
+--   reply: the sidecar's, or nil where there is none
+--   consumer: Kong's, or nil
+function _M.tell(settings, known, outcome, status, reply, consumer)
+  local identity = reply and reply.identity or NOTHING
+  local facts = {
+    outcome = outcome,
+    status = status,
+    reason = reason_of(reply),
+    strategy = settings.strategy,
+    service = known.service,
+    application_id = identity["X-Application-Id"],
+    application_name = identity["X-Application-Name"],
+    credential_identifier = identity["X-Credential-Identifier"],
+    auth_method = identity["X-Auth-Method"],
+    groups = groups_of(reply),
+    session_id = reply and reply.session_id,
+    consumer_id = consumer and consumer.id,
+    headers = headers_of(settings, reply),
+    cached = known.cached,
+    latency_ms = known.latency_ms,
+  }
   local shared = kong.ctx.shared
   shared[NAME] = facts
   -- What acl reads: an application in no group is in none, and nobody who was never asked about.
   if outcome == "allowed" and not shared.authenticated_groups then
-    shared.authenticated_groups = copy(facts.groups or {})
+    shared.authenticated_groups = groups_of(reply) or {}
   end
   kong.log.set_serialize_value(NAME, facts)
 end
@@ -1346,10 +1434,10 @@ local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
 }
 
--- What is asked about the request, without its path: { authorization, cookie }, of which Authorization has yet to be
+-- What is asked about the request, { path, authorization, cookie, received }, of which Authorization has yet to be
 -- looked through before it is sent anywhere; or nil and the refusal that answers it. `truncated`: `received` may lack
 -- some of the headers.
-function _M.question(conf, received, truncated)
+function _M.question(conf, path, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
   local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
   if type(authorization) == "table" then
@@ -1366,7 +1454,7 @@ function _M.question(conf, received, truncated)
     -- did it know that one for a session, its answer would stand under the key of somebody without any.
     cookie = cookies.pick(cookie, conf.session_cookie_name)
   end
-  return { authorization = authorization, cookie = cookie }
+  return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
 end
 
 -- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme
@@ -1401,12 +1489,9 @@ local ipairs, type = ipairs, type
 
 -- In ngx.ctx, which costs a look: kong.ctx.plugin would make a table for every request, and hardly any needs one.
 local SESSION = {}
--- What proxy-cache says of a response that it is about to store, with every header that it has by now. After the third
--- it stores only if it also made a key.
-local STORES = { Miss = true, Refresh = true }
-local MAY_STORE = "Bypass"
-local FOR_ALL = { public = true, ["s-maxage"] = true }
+local MAX_HEADERS = 1000 -- Kong's bound
 local REPLACE = { mode = "replace" }
+local FOR_ALL = { public = true, ["s-maxage"] = true }
 local NOT_FOR_ALL = { private = true, ["no-store"] = true }
 
 local _M = {}
@@ -1419,7 +1504,7 @@ function _M.hold(reply)
 end
 
 local function all_of(name)
-  local value = kong.response.get_headers()[name]
+  local value = kong.response.get_headers(MAX_HEADERS)[name]
   return type(value) == "table" and value or { value }
 end
 
@@ -1440,15 +1525,21 @@ local function meets_a_cache()
   return false
 end
 
+-- Whether proxy-cache is about to store the response, with every header that it has by now: it then says Miss or
+-- Refresh, or Bypass where it has made a key.
 local function is_stored()
-  local statuses = all_of("x-cache-status")
-  for _, status in ipairs(statuses) do
-    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
-      return true
-    end
+  local said = {} -- also by an upstream that has a cache of its own
+  for _, status in ipairs(all_of("x-cache-status")) do
+    said[status] = true
   end
-  -- Where it may not say what it does; what was answered in its place, or by itself, it does not store.
-  return not statuses[1] and meets_a_cache() and kong.response.get_source() ~= "exit"
+  if said.Miss or said.Refresh or said.Bypass and kong.response.get_header("x-cache-key") then
+    return true
+  end
+  if said.Bypass or not meets_a_cache() then
+    return false
+  end
+  -- It may be told to say nothing, but leaves a sign of having answered from what it has.
+  return not (kong.ctx.shared.proxy_cache_hit or said.Hit and kong.response.get_source() == "exit")
 end
 
 -- RFC 9111 section 7.3: a cookie by itself keeps no shared cache from storing a response.
@@ -1657,87 +1748,6 @@ end
 return _M
 end
 
-modules["kong.plugins.credential-validator.tracing"] = function(...)
--- Law of this file: the call to the sidecar as a part of the request's trace (W3C Trace Context), where there is one.
-
-local byte, find, format, gsub, match = string.byte, string.find, string.format, string.gsub, string.match
-local rep, sub = string.rep, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
-local type = type
-
-local HEX = "[%da-f]"
-local TRACEPARENT = "^" .. rep(HEX, 2) .. "%-(" .. rep(HEX, 32) .. ")%-(" .. rep(HEX, 16) .. ")%-(" .. rep(HEX, 2)
-  .. ")$"
-local NOTHING = "^0+$"
-local TRACE_ID_BYTES = 16
-local OPTIONS = { span_kind = 3 } -- OpenTelemetry's CLIENT
-local ERROR = 2 -- OpenTelemetry's status
-
-local _M = {}
-
-local function hex(bytes)
-  return (gsub(bytes, ".", function(char)
-    return format("%02x", byte(char))
-  end))
-end
-
--- The client's own, its trace id and its flags; or nil where it is not well-formed.
-local function received_traceparent(received)
-  local value = rawget(received, "traceparent")
-  if type(value) ~= "string" then
-    return nil
-  end
-  local trace_id, parent_id, flags = match(value, TRACEPARENT)
-  if not trace_id or find(trace_id, NOTHING) or find(parent_id, NOTHING) or sub(value, 1, 2) == "ff" then
-    return nil
-  end
-  return value, trace_id, flags
-end
-
-local function start_span()
-  local tracing = kong.tracing
-  if not tracing or tracing.active_span and not tracing.active_span() then
-    return nil
-  end
-  local span = tracing.start_span("credential-validator", OPTIONS)
-  -- Also one that is not sampled: the opentelemetry plugin, which runs later, may decide otherwise.
-  return span and span.is_recording ~= false and span or nil
-end
-
--- A span for the call, and the traceparent that the sidecar is to see; each nil where there is none.
-function _M.begin(received)
-  local client, trace_id, flags = received_traceparent(received)
-  local span = start_span()
-  if not span then
-    return nil, client
-  end
-  -- The client's trace is what Kong's own plugins report in the end: they take it over after this one ran.
-  if not client then
-    local own = span.trace_id
-    if type(own) ~= "string" or #own ~= TRACE_ID_BYTES then
-      return span, nil
-    end
-    trace_id, flags = hex(own), span.should_sample and "01" or "00"
-  end
-  return span, "00-" .. trace_id .. "-" .. hex(span.span_id) .. "-" .. flags
-end
-
--- Ends the span with what came of the call: the reply, or nil and why.
-function _M.finish(span, reply, err)
-  if reply then
-    span:set_attribute("http.status_code", reply.status)
-  else
-    span:set_attribute("error.message", err)
-    span:set_status(ERROR)
-  end
-  span:finish()
-end
-
-return _M
-end
-
 modules["kong.plugins.credential-validator.access"] = function(...)
 -- Law of this file: the order of things. Clear, read the credential, have it judged, then let through or answer.
 
@@ -1750,7 +1760,6 @@ local request = require "kong.plugins.credential-validator.request"
 local session = require "kong.plugins.credential-validator.session"
 local settings_of = require("kong.plugins.credential-validator.settings").of
 local path_of = require("kong.plugins.credential-validator.settings").path
-local tracing = require "kong.plugins.credential-validator.tracing"
 
 local floor, now = math.floor, ngx.now
 
@@ -1764,36 +1773,27 @@ local function service_name(conf)
   return service and service.name
 end
 
--- The reply that decides over the request, or nil and why there is none.
-local function judge(conf, settings, known, received, truncated)
-  local question, refusal = request.question(conf, received, truncated)
-  if not question then
-    return refusal
-  end
-  if not known.service then
+-- The reply that decides over the request, nil, and whether nobody was asked for it; or nil and why there is none.
+local function judge(conf, settings, service, received, truncated)
+  if not service then
     return nil, "neither config.service nor a named Gateway Service says which service is called"
   end
-  local path, path_err = path_of(settings, known.service)
+  local path, path_err = path_of(settings, service)
   if not path then
     return nil, path_err
   end
-  local span
-  question.path = path
-  span, question.traceparent = tracing.begin(received)
-  local began = now()
-  local reply, err, cached = decisions.get(conf, settings, question)
-  known.latency_ms, known.cached = floor((now() - began) * 1000 + 0.5), cached or false
-  if span then
-    tracing.finish(span, reply, err)
+  local question, refusal = request.question(conf, path, received, truncated)
+  if not question then
+    return refusal
   end
-  return reply, err
+  return decisions.get(conf, settings, question)
 end
 
 -- `reply`: the sidecar's own 503, where it gave one.
-local function unavailable(known, received, why, reply)
+local function unavailable(settings, known, received, why, reply)
   local log = reply and kong.log.warn or kong.log.err
   log("no decision: ", why)
-  facts.tell(known, "unavailable", 503, reply)
+  facts.tell(settings, known, "unavailable", 503, reply)
   return denial.unavailable(received, reply)
 end
 
@@ -1803,75 +1803,76 @@ local function let_application_through(conf, settings, known, received, reply)
     local err
     consumer, err = consumers.of_application(conf, reply.identity)
     if err then
-      return unavailable(known, received, "the consumer could not be looked up: " .. err)
+      return unavailable(settings, known, received, "the consumer could not be looked up: " .. err)
     end
   end
+  local client_id = reply.identity["X-Credential-Identifier"]
   local minted = conf.forward_minted_token and reply.identity["X-Auth-Method"] == "client_credentials"
   if minted and not reply.access_token then
-    return unavailable(known, received, "the sidecar gave no minted token; does the strategy set forward_minted_token?")
+    return unavailable(settings, known, received,
+      "the sidecar gave no minted token; does the strategy set forward_minted_token?")
   end
-  facts.add_application(known, settings, reply, consumer)
   if conf.consumer_by and not consumer and not conf.consumer_optional then
     kong.log.notice("denied: no consumer with the ", conf.consumer_by, " of application ",
       reply.identity["X-Application-Id"])
-    facts.tell(known, "denied", 403)
+    facts.tell(settings, known, "denied", 403, reply)
     return denial.no_consumer(received)
   end
 
-  facts.tell(known, "allowed", 200)
+  facts.tell(settings, known, "allowed", 200, reply, consumer)
   identity.set_application(settings.names, reply)
   if consumer then
     identity.set_consumer(consumer)
   end
-  local credential = { id = reply.identity["X-Credential-Identifier"], consumer_id = consumer and consumer.id }
-  kong.client.authenticate(consumer, credential)
+  kong.client.authenticate(consumer, { id = client_id, consumer_id = consumer and consumer.id })
   if minted then
     kong.service.request.set_header("Authorization", "Bearer " .. reply.access_token)
   end
   session.hold(reply)
 end
 
-local function let_anonymous_through(conf, known, received, reply)
+local function let_anonymous_through(conf, settings, known, received, reply)
   local consumer, err = consumers.anonymous(conf.anonymous)
   if err then
-    return unavailable(known, received, "the anonymous consumer could not be loaded: " .. err)
+    return unavailable(settings, known, received, "the anonymous consumer could not be loaded: " .. err)
   end
   if not consumer then
     kong.log.err("anonymous consumer '", conf.anonymous, "' is configured but does not exist")
-    facts.tell(known, "unavailable", 500, reply)
+    facts.tell(settings, known, "unavailable", 500, reply)
     return denial.misconfigured(received)
   end
-  known.consumer_id = consumer.id
-  facts.tell(known, "anonymous", 200, reply)
+  facts.tell(settings, known, "anonymous", 200, reply, consumer)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
 local function decide(conf, settings, received, truncated)
-  local known = facts.new(settings, service_name(conf))
-  local reply, err = judge(conf, settings, known, received, truncated)
+  local service, began = service_name(conf), now()
+  local reply, err, cached = judge(conf, settings, service, received, truncated)
+  local known = { service = service, latency_ms = floor((now() - began) * 1000 + 0.5), cached = cached or false }
   local nobody = reply and reply.status == 401 and conf.anonymous
   if conf.hide_credentials then -- also where it ends here, since Kong's logs tell a request's cookies
     request.hide_credentials(conf, received, nobody)
   end
   if not reply then
-    return unavailable(known, received, err)
+    return unavailable(settings, known, received, err)
   end
   local status = reply.status
   if status == 200 then
     return let_application_through(conf, settings, known, received, reply)
   end
   if nobody then
-    return let_anonymous_through(conf, known, received, reply)
+    return let_anonymous_through(conf, settings, known, received, reply)
   end
   if status == 404 then
-    return unavailable(known, received, "the sidecar does not know every strategy of '" .. settings.strategy .. "'")
+    return unavailable(settings, known, received,
+      "the sidecar does not know every strategy of '" .. settings.strategy .. "'")
   end
   if status == 503 then
-    return unavailable(known, received, "the sidecar answered 503", reply)
+    return unavailable(settings, known, received, "the sidecar answered 503", reply)
   end
-  facts.tell(known, "denied", status, reply)
+  facts.tell(settings, known, "denied", status, reply)
   return denial.pass_on(conf, received, reply)
 end
 

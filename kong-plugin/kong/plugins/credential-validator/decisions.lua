@@ -6,6 +6,7 @@ local identity = require "kong.plugins.credential-validator.identity"
 local replies = require "kong.plugins.credential-validator.reply"
 local sha256 = require "resty.sha256"
 local sidecar = require "kong.plugins.credential-validator.sidecar"
+local tracing = require "kong.plugins.credential-validator.tracing"
 
 local find, format, match, sub = string.find, string.format, string.match, string.sub
 local min, tonumber, type = math.min, tonumber, type
@@ -77,7 +78,12 @@ local function ask(conf, settings, question, limit_ms)
   if question.authorization and sidecar.unsafe(question.authorization) then
     return denial.MALFORMED
   end
+  local span
+  span, question.traceparent = tracing.begin(question.received)
   local reply, err = sidecar.ask(conf, settings.targets, question, limit_ms)
+  if span then
+    tracing.finish(span, reply, err)
+  end
   local misfit = reply and identity.misfit(settings.names, reply)
   if misfit then
     return nil, "the reply is not well-formed: a repeated or oversized " .. misfit
@@ -110,8 +116,8 @@ local function ask_for_all(conf, settings, question, own)
   return freeze(reply, expires_at), nil, left
 end
 
--- The sidecar's reply to the question (see sidecar.ask), and whether nobody was asked for it; or nil and why there is
--- none.
+-- The sidecar's reply to the question (see request.question), nil, and whether nobody was asked for it; or nil and why
+-- there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
   local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)

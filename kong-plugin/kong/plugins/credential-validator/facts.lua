@@ -7,21 +7,22 @@ local reason_in = require("kong.plugins.credential-validator.reply").reason_in
 local ipairs = ipairs
 
 local NAME = "credential_validator"
+local NOTHING = {}
 
 local _M = {}
 
-local function copy(list)
-  local made = {}
-  for at = 1, #list do
-    made[at] = list[at]
-  end
-  return made
+local function reason_of(reply)
+  return reply and reply.status ~= 200 and reason_in(reply.body) or nil
+end
+
+local function groups_of(reply)
+  return reply and reply.groups and groups_in(reply.groups) or nil
 end
 
 local function headers_of(settings, reply)
-  local upstream, found = settings.names.upstream, nil
-  for _, header in ipairs(upstream) do
-    local value = reply.others and reply.others[header.lower]
+  local found
+  for _, header in ipairs(reply and reply.others and settings.names.upstream or NOTHING) do
+    local value = reply.others[header.lower]
     if value then
       found = found or {}
       found[header.name] = value
@@ -30,34 +31,34 @@ local function headers_of(settings, reply)
   return found
 end
 
--- `facts` begins with what is known before anybody was asked.
-function _M.new(settings, service)
-  return { strategy = settings.strategy, service = service }
-end
-
--- What a 200 says.
-function _M.add_application(facts, settings, reply, consumer)
-  local identity = reply.identity
-  facts.application_id, facts.application_name = identity["X-Application-Id"], identity["X-Application-Name"]
-  facts.credential_identifier, facts.auth_method = identity["X-Credential-Identifier"], identity["X-Auth-Method"]
-  facts.session_id, facts.consumer_id = reply.session_id, consumer and consumer.id
-  facts.headers = headers_of(settings, reply)
-  if reply.groups then
-    facts.groups = groups_in(reply.groups)
-  end
-end
-
 -- Tells them, with how it ended. Called once for a request, before the answer is given.
-function _M.tell(facts, outcome, status, reply)
-  facts.outcome, facts.status = outcome, status
-  if reply and reply.status ~= 200 then
-    facts.reason = reason_in(reply.body)
-  end
+--   known: { service, latency_ms, cached }
+--   reply: the sidecar's, or nil where there is none
+--   consumer: Kong's, or nil
+function _M.tell(settings, known, outcome, status, reply, consumer)
+  local identity = reply and reply.identity or NOTHING
+  local facts = {
+    outcome = outcome,
+    status = status,
+    reason = reason_of(reply),
+    strategy = settings.strategy,
+    service = known.service,
+    application_id = identity["X-Application-Id"],
+    application_name = identity["X-Application-Name"],
+    credential_identifier = identity["X-Credential-Identifier"],
+    auth_method = identity["X-Auth-Method"],
+    groups = groups_of(reply),
+    session_id = reply and reply.session_id,
+    consumer_id = consumer and consumer.id,
+    headers = headers_of(settings, reply),
+    cached = known.cached,
+    latency_ms = known.latency_ms,
+  }
   local shared = kong.ctx.shared
   shared[NAME] = facts
   -- What acl reads: an application in no group is in none, and nobody who was never asked about.
   if outcome == "allowed" and not shared.authenticated_groups then
-    shared.authenticated_groups = copy(facts.groups or {})
+    shared.authenticated_groups = groups_of(reply) or {}
   end
   kong.log.set_serialize_value(NAME, facts)
 end

@@ -15,10 +15,10 @@ local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
 }
 
--- What is asked about the request, without its path: { authorization, cookie }, of which Authorization has yet to be
+-- What is asked about the request, { path, authorization, cookie, received }, of which Authorization has yet to be
 -- looked through before it is sent anywhere; or nil and the refusal that answers it. `truncated`: `received` may lack
 -- some of the headers.
-function _M.question(conf, received, truncated)
+function _M.question(conf, path, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
   local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
   if type(authorization) == "table" then
@@ -35,7 +35,7 @@ function _M.question(conf, received, truncated)
     -- did it know that one for a session, its answer would stand under the key of somebody without any.
     cookie = cookies.pick(cookie, conf.session_cookie_name)
   end
-  return { authorization = authorization, cookie = cookie }
+  return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
 end
 
 -- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme

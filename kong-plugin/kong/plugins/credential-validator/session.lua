@@ -6,12 +6,9 @@ local ipairs, type = ipairs, type
 
 -- In ngx.ctx, which costs a look: kong.ctx.plugin would make a table for every request, and hardly any needs one.
 local SESSION = {}
--- What proxy-cache says of a response that it is about to store, with every header that it has by now. After the third
--- it stores only if it also made a key.
-local STORES = { Miss = true, Refresh = true }
-local MAY_STORE = "Bypass"
-local FOR_ALL = { public = true, ["s-maxage"] = true }
+local MAX_HEADERS = 1000 -- Kong's bound
 local REPLACE = { mode = "replace" }
+local FOR_ALL = { public = true, ["s-maxage"] = true }
 local NOT_FOR_ALL = { private = true, ["no-store"] = true }
 
 local _M = {}
@@ -24,7 +21,7 @@ function _M.hold(reply)
 end
 
 local function all_of(name)
-  local value = kong.response.get_headers()[name]
+  local value = kong.response.get_headers(MAX_HEADERS)[name]
   return type(value) == "table" and value or { value }
 end
 
@@ -45,15 +42,21 @@ local function meets_a_cache()
   return false
 end
 
+-- Whether proxy-cache is about to store the response, with every header that it has by now: it then says Miss or
+-- Refresh, or Bypass where it has made a key.
 local function is_stored()
-  local statuses = all_of("x-cache-status")
-  for _, status in ipairs(statuses) do
-    if STORES[status] or status == MAY_STORE and kong.response.get_header("x-cache-key") then
-      return true
-    end
+  local said = {} -- also by an upstream that has a cache of its own
+  for _, status in ipairs(all_of("x-cache-status")) do
+    said[status] = true
   end
-  -- Where it may not say what it does; what was answered in its place, or by itself, it does not store.
-  return not statuses[1] and meets_a_cache() and kong.response.get_source() ~= "exit"
+  if said.Miss or said.Refresh or said.Bypass and kong.response.get_header("x-cache-key") then
+    return true
+  end
+  if said.Bypass or not meets_a_cache() then
+    return false
+  end
+  -- It may be told to say nothing, but leaves a sign of having answered from what it has.
+  return not (kong.ctx.shared.proxy_cache_hit or said.Hit and kong.response.get_source() == "exit")
 end
 
 -- RFC 9111 section 7.3: a cookie by itself keeps no shared cache from storing a response.
