@@ -202,3 +202,63 @@ async def test_session_cookie_joins_those_of_the_upstream(
     assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2", "__Host-session=s; Secure; HttpOnly"]
     alone = await client.get("/allowed")
     assert alone.headers.getall("Set-Cookie") == ["__Host-session=s; Secure; HttpOnly"]
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        "x-application-id",
+        "close, X_Application_Id",
+        "X-Consumer-Groups",
+        "Authorization",
+        "te,x-anonymous-consumer",
+    ],
+)
+@pytest.mark.parametrize("path", ["/allowed", "/anonymous", "/other", "/cached"])
+async def test_client_cannot_have_identity_removed_as_hop_by_hop(
+    gateway: Gateway, sidecar: StubSidecar, path: str, connection: str
+) -> None:
+    sidecar.play(allowed())
+    answer = await _raw(gateway, path, f"Connection: {connection}", "Authorization: Bearer t")
+    assert answer.split(b" ", 2)[1] == b"400"
+    assert b'"status":400' in answer
+    assert sidecar.asked == []
+
+
+async def test_what_else_connection_names_goes_no_further(gateway: Gateway, sidecar: StubSidecar) -> None:
+    sidecar.play(allowed())
+    answer = await _raw(gateway, "/allowed", "Connection: X-Hop, close", "X-Hop: 1", "Authorization: Bearer t")
+    assert answer.split(b" ", 2)[1] == b"200"
+    assert b"X-Hop" not in answer
+    assert b"app-1" in answer
+
+
+async def _raw(gateway: Gateway, path: str, *headers: str) -> bytes:
+    """The whole answer, by its Content-Length or its chunks' end, to exactly these header lines."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write("\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers]).encode() + b"\r\n\r\n")
+    answer = await reader.readuntil(b"\r\n\r\n")
+    answer += await reader.readuntil(b"}")
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("lines", [5, 130])
+async def test_session_cookie_is_hidden_where_another_plugin_has_passed_the_request(
+    client: Client, sidecar: StubSidecar, lines: int
+) -> None:
+    sidecar.play(allowed())
+    padding = {f"X-Pad-{number}": "1" for number in range(lines)}
+    headers = {**padding, **BEARER, "Cookie": "a=1; __Host-session=s"}
+    answer = await client.get("/other", headers)
+    assert answer.upstream_headers["cookie"] == "a=1"
+    assert answer.upstream_headers["authorization"] == BEARER["Authorization"]  # what the other one has judged
+
+
+async def test_session_cookie_is_hidden_behind_a_hundred_headers(client: Client, sidecar: StubSidecar) -> None:
+    padding = {f"X-Pad-{number}": "1" for number in range(130)}
+    sidecar.play(problem("401 Unauthorized", "no_credential"))
+    answer = await client.get("/anonymous", {**padding, "Cookie": "a=1; __Host-session=s"})
+    assert answer.upstream_headers["cookie"] == "a=1"
+    assert answer.identity["x-anonymous-consumer"] == "true"

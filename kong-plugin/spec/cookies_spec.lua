@@ -7,8 +7,9 @@ local NAME = "__Host-session"
 describe("the Cookie header", function()
   for _, row in ipairs {
     -- header, what is picked, what is left
-    { "", nil, nil },
-    { ";; ;", nil, nil },
+    { "", nil, "" },
+    { ";; ;", nil, ";; ;" },
+    { ";; __Host-session=s;", "__Host-session=s", nil },
     { "a=1", nil, "a=1" },
     { "__Host-session=s", "__Host-session=s", nil },
     { "a=1; __Host-session=s; b=2", "__Host-session=s", "a=1; b=2" },
@@ -22,7 +23,8 @@ describe("the Cookie header", function()
     { "x__Host-session=s; __Host-sessionx=t", nil, "x__Host-session=s; __Host-sessionx=t" },
     { 'a="1, __Host-session=s"', nil, 'a="1, __Host-session=s"' },
     { "a=__Host-session=s", nil, "a=__Host-session=s" },
-    { "  \t ; a  b ", nil, "a  b" },
+    { "  \t ; a  b ", nil, "  \t ; a  b " },
+    { "  \t ; a  b ;\t__Host-session=s ", "__Host-session=s", "a  b" },
     { " __Host-session \t= s ", "__Host-session \t= s", nil },
     { "=__Host-session", nil, "=__Host-session" },
   } do

@@ -45,7 +45,7 @@ describe("a decision", function()
       },
     })
     names = loaded.identity.names
-    settings = { instance = "p1", names = names(), targets = "targets" }
+    settings = { scope = "p1", names = names(), targets = "targets" }
   end)
 
   after_each(gateways.stop)
@@ -182,7 +182,7 @@ describe("a decision", function()
     end
     local seen = {}
     for _, instance in ipairs { "p1", "p2" } do
-      settings.instance = instance
+      settings.scope = instance
       for _, path in ipairs { "/v1/authorize/a/orders", "/v1/authorize/a,b/orders", "/v1/authorize/a/x" } do
         for _, given in ipairs {
           {}, { authorization = "" }, { authorization = "s=1" }, { cookie = "s=1" }, { authorization = "s=2" },
@@ -215,7 +215,7 @@ describe("a decision", function()
   end)
 
   it("is asked for every time where no instance tells its key from another's", function()
-    settings.instance = nil
+    settings.scope = nil
     cache.get = function()
       error("the cache was used")
     end
@@ -325,6 +325,20 @@ describe("a decision", function()
     asked = 0
     assert.is_nil((get()))
     assert.equal(0, asked)
+  end)
+
+  for name, left in pairs { ["the time was lowered, or the clock set back"] = 60.5, ["no time is left"] = 0 } do
+    it("that is held is none where " .. name, function()
+      holds(("%.3f\n"):format(NOW + left) .. DENIED, 1)
+      assert.equal("fresh", get(60).body)
+    end)
+  end
+
+  it("with less time than the cache can count is for the one who asked alone", function()
+    local stored = stores()
+    fresh.max_age, gateway.asking = 30, 0.9995
+    get(1)
+    assert.equal("ask", stored.value)
   end)
 
   it("is the same for the next request, but for the cookies", function()

@@ -13,6 +13,13 @@ end
 
 local function nginx(gateway)
   return {
+    crc32_long = function(text) -- any number that differs where the text does
+      local sum = 0
+      for at = 1, #text do
+        sum = (sum * 31 + text:byte(at)) % 4294967296
+      end
+      return sum
+    end,
     ctx = {},
     null = {},
     now = function()

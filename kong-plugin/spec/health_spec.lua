@@ -54,6 +54,32 @@ describe("a sidecar", function()
     assert.is_true(health.bad(its, 1002))
   end)
 
+  it("that is too slow is passed over after the third time in a row alone", function()
+    for _ = 1, 3 do
+      assert.is_false(health.bad(its, 1000, true))
+      assert.is_false(health.bad(its, 1000, true))
+      assert.is_false(health.rests(its, 1000))
+      health.good(its)
+    end
+    health.bad(its, 1000, true)
+    health.bad(its, 1000, true)
+    assert.is_true(health.bad(its, 1000, true))
+    assert.is_true(health.rests(its, 1000))
+    assert.is_false(health.bad(its, 1001, true)) -- no news, and a longer rest
+    assert.is_true(health.rests(its, 1002.9))
+  end)
+
+  it("that fails otherwise is passed over at once, also after it was slow", function()
+    health.bad(its, 1000, true)
+    assert.is_true(health.bad(its, 1000))
+    assert.is_true(health.rests(its, 1000))
+  end)
+
+  it("does not rest for hours where the clock is set back", function()
+    health.bad(its, 10000)
+    assert.is_false(health.rests(its, 5000))
+  end)
+
   it("has a health of its own", function()
     health.bad(its, 1000)
     assert.is_false(health.rests(health.new(), 1000))

@@ -68,7 +68,7 @@ describe("identity headers", function()
       end
       local headers, total = all_spelled(all)
       gateways.receive(gateway, headers)
-      assert.is_false(identity.clear(identity.names(upstream_headers), headers, 1000))
+      assert.is_false(select(2, identity.clear(identity.names(upstream_headers), headers, 1000)))
       assert.same({}, gateway.upstream)
       assert.equal(total, count(gateway.cleared))
     end)
@@ -124,7 +124,9 @@ describe("identity headers", function()
     for name in pairs(all_spelled(OURS)) do
       gateway.all_received[name], gateway.upstream[name] = "evil", "evil"
     end
-    assert.is_true(identity.clear(identity.names(), gateway.received, 3))
+    local whole, truncated = identity.clear(identity.names(), gateway.received, 3)
+    assert.equal(gateway.all_received, whole)
+    assert.is_true(truncated)
     assert.same({ a = { "1", "2" }, b = "3" }, gateway.upstream)
     assert.equal(0, gateway.limit)
   end)
@@ -140,7 +142,7 @@ describe("identity headers", function()
     all["x_consumer_id"], all["x-claim"], all["x-consumer-id"] = "evil", "evil", "of another plugin"
     gateways.receive(gateway, all)
     gateway.received, gateway.all_received = first, all
-    assert.is_true(identity.clear(identity.names { "X-Claim" }, first, 100, true))
+    assert.is_true(select(2, identity.clear(identity.names { "X-Claim" }, first, 100, true)))
     assert.is_nil(gateway.upstream["x_consumer_id"])
     assert.is_nil(gateway.upstream["x-claim"])
     assert.equal("of another plugin", gateway.upstream["x-consumer-id"])
@@ -148,9 +150,29 @@ describe("identity headers", function()
   end)
 
   it("are all known where fewer lines came than the limit", function()
-    assert.is_false(identity.clear(identity.names(), { a = { "1", "2" } }, 3))
+    local received = { a = { "1", "2" } }
+    local whole, truncated = identity.clear(identity.names(), received, 3)
+    assert.equal(received, whole)
+    assert.is_false(truncated)
     assert.is_nil(gateway.limit)
-    assert.is_true(identity.clear(identity.names(), { a = { "1", "2", "3" } }, 3))
+    assert.is_true(select(2, identity.clear(identity.names(), { a = { "1", "2", "3" } }, 3)))
+  end)
+
+  for connection, named in pairs {
+    ["keep-alive"] = false, ["close"] = false, ["Upgrade"] = false, ["keep-alive, Upgrade"] = false, [""] = false,
+    ["te, x-application-ids"] = false, ["X-Application-Id"] = true, ["close,x_application-id"] = true,
+    ["keep-alive , X-ANONYMOUS-CONSUMER"] = true, ["x-claim"] = true, ["x_claim"] = true, ["Authorization"] = true,
+    ["x-consumer-groups\t,x"] = true,
+  } do
+    it(("are %s in Connection: %q"):format(named and "named" or "not named", connection), function()
+      local names = identity.names { "X-Claim" }
+      assert.equal(named, identity.named_in_connection(names, { connection = connection }))
+      assert.equal(named, identity.named_in_connection(names, { connection = { "te", connection } }))
+    end)
+  end
+
+  it("are not named where there is no Connection", function()
+    assert.is_false(identity.named_in_connection(identity.names(), {}))
   end)
 
   local REPLY = {

@@ -33,15 +33,34 @@ describe("a configuration", function()
     assert.are_not.equal(settings.of(new()).targets[1].health, settings.of(new()).targets[1].health)
   end)
 
-  it("has the id of its plugin, or before Kong 3.3 its key, or none", function()
-    assert.equal("p1", settings.of(new()).instance)
-    assert.equal("p1", settings.of(new { __key__ = "k1" }).instance)
+  it("keeps its decisions under the id of its plugin, or before Kong 3.3 its key, or not at all", function()
+    assert.matches("^p1:", settings.of(new()).scope)
+    assert.matches("^p1:", settings.of(new { __key__ = "k1" }).scope)
     local old = new { __key__ = "k1" }
     old.__plugin_id = nil
-    assert.equal("k1", settings.of(old).instance)
+    assert.matches("^k1:", settings.of(old).scope)
     old = new()
     old.__plugin_id = nil
-    assert.is_nil(settings.of(old).instance)
+    assert.is_nil(settings.of(old).scope)
+  end)
+
+  it("keeps them apart from those under other terms, which a change leaves in Kong's cache", function()
+    local seen = { [settings.of(new()).scope] = true }
+    for name, value in pairs {
+      validator_url = "http://other:1", fallback_validator_urls = { "http://b:1" }, upstream_headers = { "X-Claim" },
+      forward_minted_token = true, tls_verify = "another", tls_server_name = "other",
+    } do
+      local scope = settings.of(new { [name] = value }).scope
+      assert.is_nil(seen[scope], name)
+      seen[scope] = true
+    end
+    assert.is_true(seen[settings.of(new { realm = "r", timeout_ms = 5 }).scope])
+  end)
+
+  it("has no sidecar where the vault has none", function()
+    local none = new()
+    none.validator_url = nil
+    assert.equal("validator_url is empty", settings.of(none).err)
   end)
 
   it("has all its sidecars in the order written, each with a health of its own", function()

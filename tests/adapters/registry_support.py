@@ -63,10 +63,10 @@ def filed(application: Application) -> Application:
 
 
 @contextlib.asynccontextmanager
-async def opened(path, clock=None, epoch=None):
+async def opened(path, clock=None, epoch=None, *, own=True):
     clock = clock or ManualClock()
     memory = MemoryRegistry(clock=clock, epoch=epoch or RecordingEpoch(), strategies=["plain", "azure"])
-    registry = await SqliteRegistry.open(path, memory=memory, clock=clock)
+    registry = await SqliteRegistry.open(path, memory=memory, clock=clock, own=own)
     try:
         yield registry, memory
     finally:

@@ -46,6 +46,33 @@ async def pair(path, clock, epoch):
         yield both
 
 
+class TestOwner:
+    async def test_two_sidecars_never_have_one_store(self, path):
+        async with opened(path):
+            with pytest.raises(StoreError, match=r"belongs to another sidecar that is running: give each its own"):
+                async with opened(path):
+                    pass
+
+    async def test_a_look_at_the_store_needs_no_ownership(self, pair, path):
+        registry, _ = pair
+        await registry.create(app("1", "c1"))
+        async with opened(path, own=False) as (_, memory):
+            assert memory.find("plain", "c1") is not None
+        await registry.create(app("2", "c2"))  # whoever owns it still does
+
+    async def test_the_store_is_free_once_its_sidecar_has_ended(self, path):
+        for _ in range(2):
+            async with opened(path):
+                pass
+
+    async def test_a_store_that_does_not_serve_is_left_free(self, path):
+        path.write_bytes(b"no database" * 100)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="not a database"):
+                async with opened(path):
+                    pass
+
+
 class TestFailures:
     async def test_a_full_disk_is_unavailable_and_changes_nothing(self, pair, epoch):
         registry, memory = pair

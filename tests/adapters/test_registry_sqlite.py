@@ -83,7 +83,8 @@ class TestDurability:
         registry, _ = pair
         await registry.create(app("1", "c1"))
         modes = {p.name: oct(p.stat().st_mode & 0o777) for p in path.parent.iterdir()}
-        assert modes == {"state.db": "0o600", "state.db-wal": "0o600", "state.db-shm": "0o600"}
+        files = ("state.db", "state.db-wal", "state.db-shm", "state.db.lock")
+        assert modes == dict.fromkeys(files, "0o600")
         ask = registry._opened.connection.execute
         settings = [
             await registry._on_thread(lambda name=name: ask(f"PRAGMA {name}").fetchone()[0])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from validator.core.extract import MAX_COOKIE_BYTES
 from validator.core.sealing import KEY_BYTES, NONCE_BYTES, Sealer
-from validator.core.sessions import MAX_CARRIED_BYTES, KeyRing, SessionRules, begin, can_carry, renewed
+from validator.core.sessions import MAX_CARRIED_BYTES, KeyRing, SessionRules, begin, fits, renewed
 from validator.model import Session
 
 NOW = 1_800_000_000.0
@@ -62,9 +62,9 @@ def test_a_cookie_shows_nothing_of_them() -> None:
 def test_the_room_counts_the_bytes_of_all_values(unit: str) -> None:
     size = len(unit.encode())
     half = unit * (MAX_CARRIED_BYTES // size // 2)
-    assert can_carry((("X-A", half), ("X-B", half)))
-    assert not can_carry((("X-A", half), ("X-B", half), ("X-C", "c")))
-    assert can_carry(())
+    assert fits(session(("X-A", half), ("X-B", half)))
+    assert not fits(session(("X-A", half), ("X-B", half), ("X-C", "c")))
+    assert fits(session())
 
 
 @pytest.mark.parametrize("unit", ["a", "é", '"', "\u2028"], ids=ascii)
@@ -73,5 +73,21 @@ def test_a_full_cookie_is_one_that_is_taken(unit: str) -> None:
     each = unit * (MAX_CARRIED_BYTES // 16 // len(unit.encode()))
     headers = [(f"X-{number:02}-".ljust(64, "n"), each) for number in range(16)]
     full = Session("s" * 22, "plain", "c" * 36, NOW, NOW, NOW + 3600, "t" * 36, tuple(headers))
-    assert can_carry(full.upstream_headers)
+    assert fits(full)
     assert len(RING.seal(full, NONCE)) <= MAX_COOKIE_BYTES
+
+
+@pytest.mark.parametrize("client_id", ["c" * 256, "é" * 256, "\U0001f600" * 256, "c" * 100], ids=ascii)
+@pytest.mark.parametrize("token_id", [None, "t" * 36, "t" * 128, "t" * 4000, "\ud800" * 300, '"' * 90], ids=ascii)
+@pytest.mark.parametrize("values", [0, 700, MAX_CARRIED_BYTES])
+def test_what_fits_is_taken_back_and_what_does_not_would_not_be(
+    client_id: str, token_id: str | None, values: int
+) -> None:
+    headers = (("X-Claim", "v" * values),) if values else ()
+    opened = Session("s" * 22, "plain", client_id, NOW, NOW, NOW + 3600, token_id, headers)
+    cookie = RING.seal(opened, NONCE)
+    if fits(opened):
+        assert len(cookie) <= MAX_COOKIE_BYTES
+        assert RING.open(cookie, "plain") == opened
+    else:
+        assert len(cookie) > MAX_COOKIE_BYTES - 64

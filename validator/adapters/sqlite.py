@@ -61,15 +61,18 @@ class SqliteRegistry:
         self._writes: set[asyncio.Task[Any]] = set()
 
     @classmethod
-    async def open(cls, path: Path | None, *, memory: MemoryRegistry, clock: Clock) -> Self:
+    async def open(cls, path: Path | None, *, memory: MemoryRegistry, clock: Clock, own: bool = True) -> Self:
         """Opens or creates the file (``None``: in memory, gone at the end) and loads it into ``memory``.
+
+        Args:
+            own: no other sidecar may have the file at the same time; ``False``: for a look at it.
 
         Raises:
             StoreError: it cannot be used; the message names the file, the cause and what to do.
         """
         registry = cls(memory, clock)
         try:
-            applications, revocations = await registry._on_thread(registry._open, path)
+            applications, revocations = await registry._on_thread(registry._open, path, own)
             memory.load_stored(applications, revocations)
         except BaseException:
             await registry.close()
@@ -226,8 +229,8 @@ class SqliteRegistry:
     async def _on_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
-    def _open(self, path: Path | None) -> tuple[Sequence[Application], Sequence[Revocation]]:
-        self._opened = opened = connect(path)
+    def _open(self, path: Path | None, own: bool) -> tuple[Sequence[Application], Sequence[Revocation]]:
+        self._opened = opened = connect(path, own=own)
         try:
             connection = opened.connection
             # A lock would make the start fail, and expired entries harm nobody: they are skipped when read.
@@ -241,7 +244,7 @@ class SqliteRegistry:
 
     def _close(self) -> None:
         if self._opened is not None:
-            self._opened.connection.close()
+            self._opened.close()
             self._opened = None
 
     def _usable(self) -> sqlite3.Connection:

@@ -5,14 +5,18 @@ its format and version, how durably it is written) lives here; every refusal nam
 Blocking throughout: it runs on the store's own thread.
 """
 
+import contextlib
+import fcntl
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 VERSION = 3
 _APPLICATION_ID = 0x4B435652  # "KCVR" in the file's header: tells our file from any other program's
 _BUSY_TIMEOUT_S = 2.0  # a backup may hold the lock for a moment; a caller should not wait for it much longer
+_OWNED_TRIES, _OWNED_POLL_S = 20, 0.05  # a predecessor may be about to end
 
 _REVOCATIONS = (
     """
@@ -88,24 +92,45 @@ class Opened:
     connection: sqlite3.Connection
     path: Path | None
     identity: tuple[int, int] | None
+    ownership: int | None = None
+
+    def close(self) -> None:
+        """Gives the file free for another sidecar."""
+        self.connection.close()
+        if self.ownership is not None:
+            os.close(self.ownership)
 
     def still_there(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         return self.path is None or _identity(self.path) == self.identity
 
 
-def connect(path: Path | None) -> Opened:
+def connect(path: Path | None, *, own: bool = True) -> Opened:
     """Opens the file with full durability, and creates it (mode 0600) when there is none.
 
+    Args:
+        own: no other sidecar may have it at the same time: what one of them writes, the other would not know.
+
     Raises:
-        StoreError: the directory, the file or its content does not serve.
+        StoreError: the directory, the file or its content does not serve, or it belongs to another process.
     """
+    ownership = None
     if path is not None:
         path = path.absolute()
         try:
             _prepare(path)
+            ownership = _own(path) if own else None
         except OSError as error:
             raise StoreError(f"the registry's store {path} cannot be reached: {error.strerror}") from error
+    try:
+        return _connect(path, ownership)
+    except BaseException:
+        if ownership is not None:
+            os.close(ownership)
+        raise
+
+
+def _connect(path: Path | None, ownership: int | None) -> Opened:
     try:
         connection = sqlite3.connect(
             str(path) if path else ":memory:", timeout=_BUSY_TIMEOUT_S, isolation_level=None
@@ -116,7 +141,7 @@ def connect(path: Path | None) -> Opened:
         _recognise(connection, path)
         _configure(connection, path)
         _create(connection)
-        return Opened(connection, path, _identity(path) if path else None)
+        return Opened(connection, path, _identity(path) if path else None, ownership)
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
@@ -146,6 +171,22 @@ def _prepare(path: Path) -> None:
     else:
         os.close(descriptor)
         _sync(directory)
+
+
+def _own(path: Path) -> int:
+    """The descriptor that keeps ``path.lock`` locked until it is closed, if only by the process's end. A lock on
+    the store itself would be dropped with SQLite's own."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(_OWNED_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        time.sleep(_OWNED_POLL_S)
+    os.close(descriptor)
+    raise StoreError(
+        f"the registry's store {path} belongs to another sidecar that is running: give each its own store.path, "
+        "and post changes to each"
+    )
 
 
 def _restrict(path: Path) -> None:

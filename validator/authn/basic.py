@@ -30,6 +30,7 @@ from validator.ports import Clock, HttpClient
 _MAX_REFUSALS = 10_000
 _MAX_PROVEN = 100_000
 _PROVEN_S = 86400.0
+_ON_ITS_WAY_S, _ON_ITS_WAY_FRACTION = 10.0, 0.1  # of its life that a forwarded token is not given out any more
 # Of a token that was minted a moment ago these say that clocks differ or keys have not arrived, not who asked.
 _OURS = frozenset({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_EXPIRED, Reason.TOKEN_INACTIVE, Reason.KEY_UNKNOWN})
 
@@ -303,7 +304,9 @@ class BasicAuthenticator:
                 detail=f"it is longer than {MAX_FORWARDED_BYTES} bytes, or not of visible ASCII characters alone",
             )
             return proof
-        good_until = proof.good_until
+        ends_at = proof.ends_at
         if minted.expires_at is not None:
-            good_until = min(good_until, minted.expires_at - self._rules.leeway_s)
-        return proof._replace(good_until=good_until, minted=token)
+            ends_at = min(ends_at, minted.expires_at - self._rules.leeway_s)
+        # So that it does not end on its way.
+        ends_at -= min(_ON_ITS_WAY_S, max(0.0, ends_at - self._clock.now()) * _ON_ITS_WAY_FRACTION)
+        return proof._replace(good_until=min(proof.good_until, ends_at), minted=token)

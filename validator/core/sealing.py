@@ -8,6 +8,7 @@ cannot be moved to another place; the key id picks the one key that may open it,
 import base64
 import binascii
 import hashlib
+import math
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
@@ -22,6 +23,7 @@ NONCE_BYTES = 12  # random: NIST SP 800-38D section 8.3 allows 2**32 seals under
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES + NONCE_BYTES
+_TAG_BYTES = 16
 
 
 class SealError(Exception):
@@ -72,6 +74,11 @@ class Sealer:
     def _bound(self, head: bytes, bound_to: Sequence[str]) -> bytes:
         parts = [part.encode() for part in (self._purpose, *bound_to)]
         return head + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def sealed_chars(content_bytes: int) -> int:
+    """How long the text is that so much content is sealed into."""
+    return math.ceil((_HEAD_BYTES + content_bytes + _TAG_BYTES) * 4 / 3)
 
 
 def derived_key(key: bytes, purpose: str) -> bytes:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from validator.core.sealing import Sealer, SealError
+from validator.core.extract import MAX_COOKIE_BYTES
+from validator.core.sealing import Sealer, SealError, sealed_chars
 from validator.errors import Denied
 from validator.model import Reason, Session, UpstreamHeaders
 
@@ -18,6 +19,8 @@ _RENEW_FRACTION = 0.1
 # Of all values for the upstream together: with them, and the names before them, a cookie stays below what browsers
 # keep (RFC 6265 section 6.1).
 MAX_CARRIED_BYTES = 1500
+_SURELY_FITTING_CHARS = 200  # of client id and token id, of which JSON makes six or twelve bytes each at the most
+_SLACK_CHARS = 32  # the times in a session get no shorter when it is renewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +49,8 @@ class KeyRing:
 
     def seal(self, session: Session, nonce: bytes) -> bytes:
         """The cookie's value. ``nonce``: 12 fresh random bytes, never used twice."""
-        plain = json.dumps(
-            [
-                session.id,
-                session.client_id,
-                session.opened_at,
-                session.seen_at,
-                session.ends_at,
-                session.token_id,
-            ],
-            separators=(",", ":"),
-        )
-        if session.upstream_headers:  # one line each below the first: no value has a line break, no name a colon
-            plain = "\n".join((plain, *(f"{name}:{value}" for name, value in session.upstream_headers)))
-        return self._sealer.seal(plain, bound_to=(session.strategy, self._bound_to), nonce=nonce).encode()
+        bound_to = (session.strategy, self._bound_to)
+        return self._sealer.seal(_plain(session), bound_to=bound_to, nonce=nonce).encode()
 
     def open(self, cookie: bytes, strategy: str) -> Session:
         """The session in a cookie that was sealed for ``strategy`` by a key of this ring.
@@ -80,9 +71,30 @@ class KeyRing:
         return replace(session, upstream_headers=tuple((name, value) for name, _, value in carried))
 
 
-def can_carry(headers: UpstreamHeaders) -> bool:
-    """Whether a cookie has room for what the upstream is told of the credential."""
-    return sum(len(value.encode()) for _, value in headers) <= MAX_CARRIED_BYTES
+def _plain(session: Session) -> str:
+    first = [
+        session.id,
+        session.client_id,
+        session.opened_at,
+        session.seen_at,
+        session.ends_at,
+        session.token_id,
+    ]
+    plain = json.dumps(first, separators=(",", ":"))
+    if session.upstream_headers:  # one line each below the first: no value has a line break, no name a colon
+        plain = "\n".join((plain, *(f"{name}:{value}" for name, value in session.upstream_headers)))
+    return plain
+
+
+def fits(session: Session) -> bool:
+    """Whether the session can be sealed into a cookie that browsers keep and that is taken back here, with no more
+    of it spent on the upstream's headers than they may have."""
+    ids = len(session.client_id) + len(session.token_id or "")
+    if not session.upstream_headers and ids <= _SURELY_FITTING_CHARS:
+        return True
+    if sum(len(value.encode()) for _, value in session.upstream_headers) > MAX_CARRIED_BYTES:
+        return False
+    return sealed_chars(len(_plain(session).encode())) <= MAX_COOKIE_BYTES - _SLACK_CHARS
 
 
 def begin(

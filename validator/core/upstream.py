@@ -28,7 +28,8 @@ _RESERVED: Final = frozenset(
         "x-session-id", "x-application-groups", "x-access-token",
         "x-anonymous-consumer", "x-authenticated-groups",
         "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings", "expect",
-        "host", "authorization", "cookie", "set-cookie", "cache-control", "www-authenticate", "retry-after",
+        "host", "date", "authorization", "cookie", "set-cookie", "cache-control", "www-authenticate",
+        "retry-after",
     }
 )  # fmt: skip
 _RESERVED_BEGINNINGS: Final = ("x-consumer-", "content-", "proxy-")

@@ -104,7 +104,10 @@ def is_insecure(url: str) -> bool:
 
 def _socket_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path or len(path.encode("utf-8", "replace")) > _MAX_UNIX_PATH_BYTES:
-        raise refusal(f"unix: and an absolute path of at most {_MAX_UNIX_PATH_BYTES} bytes")
+        raise refusal(
+            f"unix: and an absolute path of at most {_MAX_UNIX_PATH_BYTES} bytes",
+            example="unix:/run/validator/data.sock",
+        )
     return path
 
 

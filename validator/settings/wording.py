@@ -44,7 +44,9 @@ def _problem(detail: ErrorDetails) -> Problem:
     kind, value = detail["type"], detail["input"]
     if path and path[-1] == "[key]":
         path = path[:-1]
-        example = "orders-idp" if path[:1] == ("strategies",) else ""
+        example = ""
+        if path[:1] == ("strategies",):
+            example = "X-Claim-Tenant" if "upstream_headers" in path else "orders-idp"
         return Problem(path, shown(path, value), _expected(detail, None, None), example)
     field, model, item = _field(path)
     if kind == "extra_forbidden":

@@ -105,8 +105,11 @@ class Sidecar:
         """Seconds since the epoch, by the clock that everything here is judged by."""
         return self._clock.now()
 
-    async def prepare(self) -> SqliteClients:
+    async def prepare(self, *, own: bool = False) -> SqliteClients:
         """Everything but listening and fetching: enough to judge one credential by hand.
+
+        Args:
+            own: whether no other sidecar may have the store at the same time.
 
         Raises:
             StoreError: the store cannot be used.
@@ -115,7 +118,7 @@ class Sidecar:
         settings = self._settings
         path = settings.store.path
         self.store = await SqliteClients.open(
-            Path(path) if path else None, memory=self.registry, clock=self._clock
+            Path(path) if path else None, memory=self.registry, clock=self._clock, own=own
         )
         self._load_file(settings)
         self.strategies = await self._strategies(settings)
@@ -129,7 +132,7 @@ class Sidecar:
             OSError: an address cannot be listened on.
             ValueError: the files of ``listen.data_tls`` cannot be served with.
         """
-        store = await self.prepare()
+        store = await self.prepare(own=True)
         settings = self._settings
         context = await _tls_context(settings)
         self.plane = Plane(

@@ -3,24 +3,24 @@
 -- The first line of each module is here line
 --    41 consumers.lua
 --    74 denial.lua
---   178 identity.lua
---   306 memo.lua
---   340 lines.lua
---   459 reply.lua
---   735 tls.lua
---   803 exchange.lua
---   938 health.lua
---   983 sidecar.lua
---  1069 tracing.lua
---  1150 decisions.lua
---  1300 facts.lua
---  1369 cookies.lua
---  1420 request.lua
---  1484 session.lua
---  1578 target.lua
---  1655 settings.lua
---  1752 access.lua
---  1903 handler.lua
+--   186 identity.lua
+--   331 memo.lua
+--   365 lines.lua
+--   484 reply.lua
+--   760 tls.lua
+--   828 exchange.lua
+--   963 health.lua
+--  1014 sidecar.lua
+--  1102 tracing.lua
+--  1183 decisions.lua
+--  1336 facts.lua
+--  1405 cookies.lua
+--  1463 request.lua
+--  1532 session.lua
+--  1626 target.lua
+--  1706 settings.lua
+--  1817 access.lua
+--  1977 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -86,14 +86,17 @@ local INVALID_REQUEST = 'Bearer error="invalid_request"' -- RFC 6750 section 3.1
 local HTTP_2 = 2
 
 local SENTENCES = {
+  [400] = "Connection names a header that is not hop by hop.",
   [401] = "A valid credential is required.",
   [403] = "The application is not allowed to call this service.",
   [429] = "Too many failed tries for this client; try again later.",
   [500] = "The gateway is not set up to answer this request.",
   [503] = "The request could not be judged; try again later.",
 }
-local TITLES = { [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
-  [503] = "Service Unavailable" }
+local TITLES = {
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
+  [503] = "Service Unavailable",
+}
 
 local function problem(status, reason)
   return '{"type":"about:blank","title":"' .. TITLES[status] .. '","status":' .. status .. ',"detail":"'
@@ -101,7 +104,7 @@ local function problem(status, reason)
 end
 
 local UNAVAILABLE, IDP_UNAVAILABLE = problem(503), problem(503, "idp_unavailable")
-local MISCONFIGURED, NO_CONSUMER = problem(500), problem(403)
+local BAD_REQUEST, MISCONFIGURED, NO_CONSUMER = problem(400), problem(500), problem(403)
 
 local function refusal(reason)
   return { status = 401, challenge = INVALID_REQUEST, content_type = PROBLEM_JSON, body = problem(401, reason) }
@@ -161,6 +164,11 @@ function _M.unavailable(received, reply)
   })
 end
 
+-- Ends the request with 400: it asks for headers to be removed that it may not touch.
+function _M.bad_request(received)
+  return exit(received, 400, BAD_REQUEST, { ["Content-Type"] = PROBLEM_JSON })
+end
+
 -- Ends the request with 403: no consumer of Kong's stands for the application.
 function _M.no_consumer(received)
   return exit(received, 403, NO_CONSUMER, { ["Content-Type"] = PROBLEM_JSON })
@@ -177,8 +185,12 @@ end
 modules["kong.plugins.credential-validator.identity"] = function(...)
 -- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
 
-local byte, find, gsub, lower = string.byte, string.find, string.gsub, string.lower
-local ipairs, pairs, type = ipairs, pairs, type
+local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
+local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
 local get_headers = ngx.req.get_headers
 
 local ALL = 0 -- for ngx.req.get_headers: without a limit
@@ -225,7 +237,7 @@ end
 
 -- Removes every identity header from the request that goes upstream. `received` are the request's headers, read with
 -- a limit of `limit` lines. With `keep_shared`, another plugin has authenticated this request and has set those
--- headers that it shares with this one. Returns whether `received` may lack some of the request's headers.
+-- headers that it shares with this one. Returns all headers, and whether `received` may lack some of them.
 function _M.clear(names, received, limit, keep_shared)
   local clear_header, first = kong.service.request.clear_header, names.first
   local count = 0
@@ -238,13 +250,26 @@ function _M.clear(names, received, limit, keep_shared)
       end
     end
   end
-  if count < limit then
+  if count < limit or limit == ALL then
+    return received, false
+  end
+  return _M.clear(names, get_headers(ALL), ALL, keep_shared), true
+end
+
+-- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
+-- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
+function _M.named_in_connection(names, received)
+  local connection = rawget(received, "connection")
+  if not connection or connection == "keep-alive" or connection == "close" then
     return false
   end
-  if limit ~= ALL then
-    _M.clear(names, get_headers(ALL), ALL, keep_shared)
+  connection = type(connection) == "table" and concat(connection, ",") or connection
+  for name in gmatch(lower(connection), "[^,%s]+") do
+    if name == "authorization" or kind_of(names, name) then
+      return true
+    end
   end
-  return true
+  return false
 end
 
 -- Tells the upstream which application calls; on a cleared request.
@@ -942,12 +967,13 @@ local min = math.min
 
 local FIRST_REST_S = 1 -- a sidecar that restarts is back within it
 local LONGEST_REST_S = 10
+local SLOW_IN_A_ROW = 3 -- fewer may be what clients ask about, whose identity provider is slow
 
 local _M = {}
 
 -- A sidecar's health, before anything is known.
 function _M.new()
-  return { failures = 0, rests_until = 0 }
+  return { failures = 0, slow = 0, rests_until = 0 }
 end
 
 -- Whether it is to be passed over as long as there is another. Where its rest is over, one request tries it, and the
@@ -956,7 +982,8 @@ function _M.rests(health, now)
   if health.failures == 0 then
     return false
   end
-  if now < health.rests_until then
+  local left = health.rests_until - now
+  if left > 0 and left <= LONGEST_REST_S then -- more: the clock was set back
     return true
   end
   health.rests_until = now + FIRST_REST_S
@@ -965,11 +992,15 @@ end
 
 -- It answered.
 function _M.good(health)
-  health.failures = 0
+  health.failures, health.slow = 0, 0
 end
 
--- It gave no well-formed reply in time. Returns whether that is news.
-function _M.bad(health, now)
+-- It gave no well-formed reply; `slow`: because its time was up. Returns whether it is passed over from now on.
+function _M.bad(health, now, slow)
+  if slow and health.failures == 0 and health.slow + 1 < SLOW_IN_A_ROW then
+    health.slow = health.slow + 1
+    return false
+  end
   local news = health.failures == 0
   health.failures = min(health.failures + 1, 5)
   health.rests_until = now + min(FIRST_REST_S * 2 ^ (health.failures - 1), LONGEST_REST_S)
@@ -985,13 +1016,15 @@ modules["kong.plugins.credential-validator.sidecar"] = function(...)
 local exchange = require("kong.plugins.credential-validator.exchange").ask
 local health = require "kong.plugins.credential-validator.health"
 
-local min, now, re_find = math.min, ngx.now, ngx.re.find
+local find, min, now, re_find = string.find, math.min, ngx.now, ngx.re.find
 
 -- Would end a line of the request that is written by hand. A compiled expression, since Lua's own patterns take ten
 -- times as long over a credential of a kilobyte.
 local CONTROL_BUT_TAB = "[\\x00-\\x08\\x0a-\\x1f\\x7f]"
 -- What another sidecar may know better: this one lacks the strategy, or what it would have to ask.
 local UNDECIDED = { [404] = true, [503] = true }
+
+local SLOW = "receiving failed: timeout$"
 
 local _M = {}
 
@@ -1021,7 +1054,7 @@ local function try(conf, target, question, deadline)
     health.good(target.health)
     return reply
   end
-  if health.bad(target.health, now()) then
+  if health.bad(target.health, now(), find(err, SLOW)) then
     kong.log.warn("a sidecar is passed over for now: ", err)
   end
   return nil, err
@@ -1137,7 +1170,7 @@ function _M.finish(span, reply, err)
   if reply then
     span:set_attribute("http.status_code", reply.status)
   else
-    span:set_attribute("error.message", err)
+    span:set_attribute("error.message", err or "unknown")
     span:set_status(ERROR)
   end
   span:finish()
@@ -1164,6 +1197,7 @@ local now = ngx.now
 local CACHEABLE = { [200] = true, [401] = true, [403] = true, [429] = true }
 -- Kong's cache lets others wait 5 s for the one who asks: that one has to be done well before.
 local LOCKED_LIMIT_MS = 4000
+local CLOCK_STEP_S = 0.001
 local STALE = 4 -- the hit level of a value that has outlived its time
 -- Stands for "ask by yourself": parallel requests that cannot share an answer need not wait for one another.
 local ASK, ASK_TTL_S = "ask", 1
@@ -1189,7 +1223,7 @@ local function key_of(settings, question)
   if not hashed or not bytes then
     return nil
   end
-  return "credential-validator:" .. settings.instance .. ":" .. question.path .. ":"
+  return "credential-validator:" .. settings.scope .. ":" .. question.path .. ":"
     .. (authorization and #authorization or "none") .. ":" .. bytes
 end
 
@@ -1209,13 +1243,15 @@ local function thaw(value)
   return reply and { reply, tonumber(expires_at) } or value
 end
 
--- The reply in what the cache handed out; nil where it is none now.
-local function reply_in(value)
+-- The reply in what the cache handed out; nil where it is none now. More time than is configured it has where that was
+-- lowered, or where the clock was set back.
+local function reply_in(conf, value)
   local decision = thaw(value)
-  if type(decision) ~= "table" or type(decision[2]) ~= "number" or decision[2] <= now() then
+  if type(decision) ~= "table" or type(decision[2]) ~= "number" then
     return nil
   end
-  return decision[1]
+  local left = decision[2] - now()
+  return left > 0 and left <= conf.decision_cache_ttl_s + CLOCK_STEP_S and decision[1] or nil
 end
 
 -- Kong's own default for both times is for ever; what has expired is to be revived for no longer than a blink. Each
@@ -1259,7 +1295,7 @@ local function ask_for_all(conf, settings, question, own)
   -- From the question on: what is revoked while the answer is on its way is not in it.
   local expires_at = asked_at + ttl_of(conf, reply)
   local left = expires_at - now()
-  if left <= 0 then
+  if left < CLOCK_STEP_S then -- what has less time than that, nginx would store for ever
     return ASK, nil, ASK_TTL_S
   end
   return freeze(reply, expires_at), nil, left
@@ -1269,7 +1305,7 @@ end
 -- there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
-  local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)
+  local key = conf.decision_cache_ttl_s > 0 and settings.scope and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end
@@ -1281,7 +1317,7 @@ function _M.get(conf, settings, question)
   if err then
     return nil, "the decision cache failed: " .. err
   end
-  local reply = level ~= STALE and reply_in(value)
+  local reply = level ~= STALE and reply_in(conf, value)
   if reply then
     return reply, nil, true
   end
@@ -1373,10 +1409,11 @@ local find, gmatch, match, sub = string.find, string.gmatch, string.match, strin
 
 local _M = {}
 
--- Without blanks at its ends, or nil where nothing is left. Greedy: a pattern that tries every end takes seconds over a
--- header full of blanks.
+-- Without blanks at its ends, or nil where nothing is left. In two steps, since any one pattern for both ends takes
+-- seconds over a header full of blanks.
 local function trimmed(text)
-  return match(text, "^[ \t]*(.*[^ \t])")
+  local from = find(text, "[^ \t]")
+  return from and match(text, "^.*[^ \t]", from)
 end
 
 -- Calls `each(pair, is_named)` for every non-empty pair of the header, in order.
@@ -1393,6 +1430,9 @@ end
 
 -- The pairs of that name, joined as in a Cookie header, or nil.
 function _M.pick(header, name)
+  if not find(header, name, 1, true) then -- as in most of them
+    return nil
+  end
   local kept = {}
   walk(header, name, function(pair, is_named)
     if is_named then
@@ -1404,6 +1444,9 @@ end
 
 -- The header without the pairs of that name, or nil when nothing is left.
 function _M.without(header, name)
+  if not find(header, name, 1, true) then
+    return header
+  end
   local kept = {}
   walk(header, name, function(pair, is_named)
     if not is_named then
@@ -1457,24 +1500,29 @@ function _M.question(conf, path, received, truncated)
   return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
 end
 
--- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme
--- that is judged elsewhere is left to the authentication plugin that comes after this one.
+-- Removes the session cookie, and no other, from what goes upstream.
+function _M.hide_session(conf, received)
+  local cookie = rawget(received, "cookie")
+  if not cookie then
+    return
+  end
+  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
+  if not others then
+    kong.service.request.clear_header("Cookie")
+  elseif others ~= cookie then
+    kong.service.request.set_header("Cookie", others)
+  end
+end
+
+-- Removes the credential, whatever it is. With `only_ours`, an Authorization of a scheme that is judged elsewhere is
+-- left to the authentication plugin that comes after this one.
 function _M.hide_credentials(conf, received, only_ours)
   local authorization = rawget(received, "authorization")
   local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
   if not scheme or OURS[lower(scheme)] then
     kong.service.request.clear_header("Authorization")
   end
-  local cookie = rawget(received, "cookie")
-  if not cookie then
-    return
-  end
-  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
-  if others then
-    kong.service.request.set_header("Cookie", others)
-  else
-    kong.service.request.clear_header("Cookie")
-  end
+  _M.hide_session(conf, received)
 end
 
 return _M
@@ -1600,13 +1648,16 @@ end
 
 -- The segment that names one strategy or several, in their order; or nil and why.
 function _M.strategies(first, others)
-  local segments = {}
-  for at, name in ipairs { first, unpack(others or {}) } do
+  local segments, seen = {}, {}
+  for _, name in ipairs { first, unpack(others or {}) } do
     local segment, err = _M.encode(name)
     if not segment then
       return nil, "strategy: " .. err
     end
-    segments[at] = segment
+    if not seen[segment] then -- the sidecar takes none twice
+      seen[segment] = true
+      segments[#segments + 1] = segment
+    end
   end
   return concat(segments, ",")
 end
@@ -1659,18 +1710,29 @@ local identity = require "kong.plugins.credential-validator.identity"
 local memo = require "kong.plugins.credential-validator.memo"
 local targets = require "kong.plugins.credential-validator.target"
 
-local concat, ipairs, tostring, unpack = table.concat, ipairs, tostring, unpack
+local concat, crc32_long, ipairs = table.concat, ngx.crc32_long, ipairs
+local tostring, unpack = tostring, unpack
 
-local MAX_CONFIGURATIONS = 2048 -- every push of a configuration makes new ones
+local MAX_CONFIGURATIONS = 16384 -- every push of a configuration makes new ones
 
 local known = memo.new(MAX_CONFIGURATIONS)
 local made = 0
 
 local _M = {}
 
--- Kong's id of this plugin's instance, before 3.3 the key it is looked up by: no two instances share one.
-local function instance_of(conf)
-  return conf.__plugin_id or conf.__key__
+-- Where its kept decisions stand: under Kong's id of this plugin's instance, before 3.3 the key it is looked up by,
+-- which no two instances share, and under what else a decision rests on, since a change of that leaves Kong's cache as
+-- it is. Nil where they cannot be told from another's.
+local function scope_of(conf)
+  local instance = conf.__plugin_id or conf.__key__
+  if not instance then
+    return nil
+  end
+  local terms = {
+    conf.validator_url or "", concat(conf.fallback_validator_urls or {}, " "), concat(conf.upstream_headers or {}, " "),
+    tostring(conf.forward_minted_token), tostring(conf.tls_verify), conf.tls_server_name or "",
+  }
+  return instance .. ":" .. crc32_long(concat(terms, "\n"))
 end
 
 -- Connections with other terms are no use to this one: they stay in pools of their own.
@@ -1685,6 +1747,9 @@ local function pool_of(conf, target)
 end
 
 local function read_targets(conf)
+  if not conf.validator_url then -- a vault that has nothing, in Kong 3.0
+    return nil, "validator_url is empty"
+  end
   local found = {}
   for at, url in ipairs { conf.validator_url, unpack(conf.fallback_validator_urls or {}) } do
     local target, err = targets.parse(url)
@@ -1702,7 +1767,7 @@ end
 local function read(conf)
   made = made + 1
   local settings = {
-    instance = instance_of(conf),
+    scope = scope_of(conf),
     names = identity.names(conf.upstream_headers),
     strategy = concat({ conf.strategy, unpack(conf.additional_strategies or {}) }, ","),
     paths = {},
@@ -1724,7 +1789,7 @@ local function is_current(settings, conf)
     and settings.tls_client_key == conf.tls_client_key
 end
 
--- { instance, names, strategy, strategies, targets, err }, `strategies` as in a path; `err` says why nothing can be
+-- { scope, names, strategy, strategies, targets, err }, `strategies` as in a path; `err` says why nothing can be
 -- asked.
 function _M.of(conf)
   local settings = memo.get(known, conf)
@@ -1876,22 +1941,31 @@ local function decide(conf, settings, received, truncated)
   return denial.pass_on(conf, received, reply)
 end
 
+-- Lets a request pass that this plugin does not judge.
+local function stand_aside(conf, received, passed)
+  if not conf.hide_credentials then
+    return
+  end
+  if passed then -- its Authorization is what the other plugin has judged
+    return request.hide_session(conf, received)
+  end
+  return request.hide_credentials(conf, received)
+end
+
 -- The access phase.
 function _M.execute(conf)
   local settings = settings_of(conf)
-  local received = kong.request.get_headers(request.MAX_HEADERS)
   local preflight = not conf.run_on_preflight and kong.request.get_method() == "OPTIONS"
   -- Passed by another plugin: Kong's logical OR.
   local passed = (preflight or conf.anonymous) and kong.client.get_credential()
-  local truncated = identity.clear(settings.names, received, request.MAX_HEADERS, passed)
-  if passed then
-    return
+  local received, truncated = identity.clear(settings.names, kong.request.get_headers(request.MAX_HEADERS),
+    request.MAX_HEADERS, passed)
+  if identity.named_in_connection(settings.names, received) then
+    facts.tell(settings, { service = service_name(conf), latency_ms = 0, cached = false }, "denied", 400)
+    return denial.bad_request(received)
   end
-  if preflight then
-    if conf.hide_credentials then
-      request.hide_credentials(conf, received)
-    end
-    return
+  if passed or preflight then
+    return stand_aside(conf, received, passed)
   end
   return decide(conf, settings, received, truncated)
 end

@@ -178,6 +178,19 @@ local function run_chain(route, ctx)
   end
 end
 
+-- As Kong does after its plugins: whatever the client's Connection names goes no further (RFC 9110 section 7.6.1).
+local function clear_hop_by_hop()
+  local connection = ngx.var.http_connection
+  if not connection or connection == "keep-alive" or connection == "close" or connection == "upgrade" then
+    return
+  end
+  for name in connection:gmatch("[^,%s]+") do
+    if name:lower() ~= "upgrade" then
+      ngx.req.clear_header(name)
+    end
+  end
+end
+
 -- For access_by_lua of the route with that number.
 function _M.access(number)
   local route, ctx = routes[number], new_ctx(fetch())
@@ -200,6 +213,7 @@ function _M.access(number)
     end
   end
   ctx.KONG_PROXIED = true
+  clear_hop_by_hop()
   -- What rate-limiting and logging plugins would see; nginx has set both to "".
   local credential, consumer = ctx.authenticated_credential, ctx.authenticated_consumer
   if credential then

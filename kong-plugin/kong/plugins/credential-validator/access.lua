@@ -125,22 +125,31 @@ local function decide(conf, settings, received, truncated)
   return denial.pass_on(conf, received, reply)
 end
 
+-- Lets a request pass that this plugin does not judge.
+local function stand_aside(conf, received, passed)
+  if not conf.hide_credentials then
+    return
+  end
+  if passed then -- its Authorization is what the other plugin has judged
+    return request.hide_session(conf, received)
+  end
+  return request.hide_credentials(conf, received)
+end
+
 -- The access phase.
 function _M.execute(conf)
   local settings = settings_of(conf)
-  local received = kong.request.get_headers(request.MAX_HEADERS)
   local preflight = not conf.run_on_preflight and kong.request.get_method() == "OPTIONS"
   -- Passed by another plugin: Kong's logical OR.
   local passed = (preflight or conf.anonymous) and kong.client.get_credential()
-  local truncated = identity.clear(settings.names, received, request.MAX_HEADERS, passed)
-  if passed then
-    return
+  local received, truncated = identity.clear(settings.names, kong.request.get_headers(request.MAX_HEADERS),
+    request.MAX_HEADERS, passed)
+  if identity.named_in_connection(settings.names, received) then
+    facts.tell(settings, { service = service_name(conf), latency_ms = 0, cached = false }, "denied", 400)
+    return denial.bad_request(received)
   end
-  if preflight then
-    if conf.hide_credentials then
-      request.hide_credentials(conf, received)
-    end
-    return
+  if passed or preflight then
+    return stand_aside(conf, received, passed)
   end
   return decide(conf, settings, received, truncated)
 end

@@ -15,6 +15,7 @@ local now = ngx.now
 local CACHEABLE = { [200] = true, [401] = true, [403] = true, [429] = true }
 -- Kong's cache lets others wait 5 s for the one who asks: that one has to be done well before.
 local LOCKED_LIMIT_MS = 4000
+local CLOCK_STEP_S = 0.001
 local STALE = 4 -- the hit level of a value that has outlived its time
 -- Stands for "ask by yourself": parallel requests that cannot share an answer need not wait for one another.
 local ASK, ASK_TTL_S = "ask", 1
@@ -40,7 +41,7 @@ local function key_of(settings, question)
   if not hashed or not bytes then
     return nil
   end
-  return "credential-validator:" .. settings.instance .. ":" .. question.path .. ":"
+  return "credential-validator:" .. settings.scope .. ":" .. question.path .. ":"
     .. (authorization and #authorization or "none") .. ":" .. bytes
 end
 
@@ -60,13 +61,15 @@ local function thaw(value)
   return reply and { reply, tonumber(expires_at) } or value
 end
 
--- The reply in what the cache handed out; nil where it is none now.
-local function reply_in(value)
+-- The reply in what the cache handed out; nil where it is none now. More time than is configured it has where that was
+-- lowered, or where the clock was set back.
+local function reply_in(conf, value)
   local decision = thaw(value)
-  if type(decision) ~= "table" or type(decision[2]) ~= "number" or decision[2] <= now() then
+  if type(decision) ~= "table" or type(decision[2]) ~= "number" then
     return nil
   end
-  return decision[1]
+  local left = decision[2] - now()
+  return left > 0 and left <= conf.decision_cache_ttl_s + CLOCK_STEP_S and decision[1] or nil
 end
 
 -- Kong's own default for both times is for ever; what has expired is to be revived for no longer than a blink. Each
@@ -110,7 +113,7 @@ local function ask_for_all(conf, settings, question, own)
   -- From the question on: what is revoked while the answer is on its way is not in it.
   local expires_at = asked_at + ttl_of(conf, reply)
   local left = expires_at - now()
-  if left <= 0 then
+  if left < CLOCK_STEP_S then -- what has less time than that, nginx would store for ever
     return ASK, nil, ASK_TTL_S
   end
   return freeze(reply, expires_at), nil, left
@@ -120,7 +123,7 @@ end
 -- there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
-  local key = conf.decision_cache_ttl_s > 0 and settings.instance and kong.cache.get and key_of(settings, question)
+  local key = conf.decision_cache_ttl_s > 0 and settings.scope and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end
@@ -132,7 +135,7 @@ function _M.get(conf, settings, question)
   if err then
     return nil, "the decision cache failed: " .. err
   end
-  local reply = level ~= STALE and reply_in(value)
+  local reply = level ~= STALE and reply_in(conf, value)
   if reply then
     return reply, nil, true
   end

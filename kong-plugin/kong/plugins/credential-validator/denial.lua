@@ -13,14 +13,17 @@ local INVALID_REQUEST = 'Bearer error="invalid_request"' -- RFC 6750 section 3.1
 local HTTP_2 = 2
 
 local SENTENCES = {
+  [400] = "Connection names a header that is not hop by hop.",
   [401] = "A valid credential is required.",
   [403] = "The application is not allowed to call this service.",
   [429] = "Too many failed tries for this client; try again later.",
   [500] = "The gateway is not set up to answer this request.",
   [503] = "The request could not be judged; try again later.",
 }
-local TITLES = { [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
-  [503] = "Service Unavailable" }
+local TITLES = {
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
+  [503] = "Service Unavailable",
+}
 
 local function problem(status, reason)
   return '{"type":"about:blank","title":"' .. TITLES[status] .. '","status":' .. status .. ',"detail":"'
@@ -28,7 +31,7 @@ local function problem(status, reason)
 end
 
 local UNAVAILABLE, IDP_UNAVAILABLE = problem(503), problem(503, "idp_unavailable")
-local MISCONFIGURED, NO_CONSUMER = problem(500), problem(403)
+local BAD_REQUEST, MISCONFIGURED, NO_CONSUMER = problem(400), problem(500), problem(403)
 
 local function refusal(reason)
   return { status = 401, challenge = INVALID_REQUEST, content_type = PROBLEM_JSON, body = problem(401, reason) }
@@ -86,6 +89,11 @@ function _M.unavailable(received, reply)
     ["Content-Type"] = PROBLEM_JSON,
     ["Retry-After"] = reply and reply.retry_after or RETRY_AFTER_S,
   })
+end
+
+-- Ends the request with 400: it asks for headers to be removed that it may not touch.
+function _M.bad_request(received)
+  return exit(received, 400, BAD_REQUEST, { ["Content-Type"] = PROBLEM_JSON })
 end
 
 -- Ends the request with 403: no consumer of Kong's stands for the application.

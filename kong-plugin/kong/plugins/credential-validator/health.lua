@@ -5,12 +5,13 @@ local min = math.min
 
 local FIRST_REST_S = 1 -- a sidecar that restarts is back within it
 local LONGEST_REST_S = 10
+local SLOW_IN_A_ROW = 3 -- fewer may be what clients ask about, whose identity provider is slow
 
 local _M = {}
 
 -- A sidecar's health, before anything is known.
 function _M.new()
-  return { failures = 0, rests_until = 0 }
+  return { failures = 0, slow = 0, rests_until = 0 }
 end
 
 -- Whether it is to be passed over as long as there is another. Where its rest is over, one request tries it, and the
@@ -19,7 +20,8 @@ function _M.rests(health, now)
   if health.failures == 0 then
     return false
   end
-  if now < health.rests_until then
+  local left = health.rests_until - now
+  if left > 0 and left <= LONGEST_REST_S then -- more: the clock was set back
     return true
   end
   health.rests_until = now + FIRST_REST_S
@@ -28,11 +30,15 @@ end
 
 -- It answered.
 function _M.good(health)
-  health.failures = 0
+  health.failures, health.slow = 0, 0
 end
 
--- It gave no well-formed reply in time. Returns whether that is news.
-function _M.bad(health, now)
+-- It gave no well-formed reply; `slow`: because its time was up. Returns whether it is passed over from now on.
+function _M.bad(health, now, slow)
+  if slow and health.failures == 0 and health.slow + 1 < SLOW_IN_A_ROW then
+    health.slow = health.slow + 1
+    return false
+  end
   local news = health.failures == 0
   health.failures = min(health.failures + 1, 5)
   health.rests_until = now + min(FIRST_REST_S * 2 ^ (health.failures - 1), LONGEST_REST_S)

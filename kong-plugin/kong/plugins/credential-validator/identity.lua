@@ -1,7 +1,11 @@
 -- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
 
-local byte, find, gsub, lower = string.byte, string.find, string.gsub, string.lower
-local ipairs, pairs, type = ipairs, pairs, type
+local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
+local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
 local get_headers = ngx.req.get_headers
 
 local ALL = 0 -- for ngx.req.get_headers: without a limit
@@ -48,7 +52,7 @@ end
 
 -- Removes every identity header from the request that goes upstream. `received` are the request's headers, read with
 -- a limit of `limit` lines. With `keep_shared`, another plugin has authenticated this request and has set those
--- headers that it shares with this one. Returns whether `received` may lack some of the request's headers.
+-- headers that it shares with this one. Returns all headers, and whether `received` may lack some of them.
 function _M.clear(names, received, limit, keep_shared)
   local clear_header, first = kong.service.request.clear_header, names.first
   local count = 0
@@ -61,13 +65,26 @@ function _M.clear(names, received, limit, keep_shared)
       end
     end
   end
-  if count < limit then
+  if count < limit or limit == ALL then
+    return received, false
+  end
+  return _M.clear(names, get_headers(ALL), ALL, keep_shared), true
+end
+
+-- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
+-- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
+function _M.named_in_connection(names, received)
+  local connection = rawget(received, "connection")
+  if not connection or connection == "keep-alive" or connection == "close" then
     return false
   end
-  if limit ~= ALL then
-    _M.clear(names, get_headers(ALL), ALL, keep_shared)
+  connection = type(connection) == "table" and concat(connection, ",") or connection
+  for name in gmatch(lower(connection), "[^,%s]+") do
+    if name == "authorization" or kind_of(names, name) then
+      return true
+    end
   end
-  return true
+  return false
 end
 
 -- Tells the upstream which application calls; on a cleared request.

@@ -38,24 +38,29 @@ function _M.question(conf, path, received, truncated)
   return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
 end
 
--- Removes the credential from what goes upstream, and no other cookie. With `only_ours`, an Authorization of a scheme
--- that is judged elsewhere is left to the authentication plugin that comes after this one.
+-- Removes the session cookie, and no other, from what goes upstream.
+function _M.hide_session(conf, received)
+  local cookie = rawget(received, "cookie")
+  if not cookie then
+    return
+  end
+  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
+  if not others then
+    kong.service.request.clear_header("Cookie")
+  elseif others ~= cookie then
+    kong.service.request.set_header("Cookie", others)
+  end
+end
+
+-- Removes the credential, whatever it is. With `only_ours`, an Authorization of a scheme that is judged elsewhere is
+-- left to the authentication plugin that comes after this one.
 function _M.hide_credentials(conf, received, only_ours)
   local authorization = rawget(received, "authorization")
   local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
   if not scheme or OURS[lower(scheme)] then
     kong.service.request.clear_header("Authorization")
   end
-  local cookie = rawget(received, "cookie")
-  if not cookie then
-    return
-  end
-  local others = type(cookie) == "string" and cookies.without(cookie, conf.session_cookie_name)
-  if others then
-    kong.service.request.set_header("Cookie", others)
-  else
-    kong.service.request.clear_header("Cookie")
-  end
+  _M.hide_session(conf, received)
 end
 
 return _M

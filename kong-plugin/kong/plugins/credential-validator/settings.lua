@@ -5,18 +5,29 @@ local identity = require "kong.plugins.credential-validator.identity"
 local memo = require "kong.plugins.credential-validator.memo"
 local targets = require "kong.plugins.credential-validator.target"
 
-local concat, ipairs, tostring, unpack = table.concat, ipairs, tostring, unpack
+local concat, crc32_long, ipairs = table.concat, ngx.crc32_long, ipairs
+local tostring, unpack = tostring, unpack
 
-local MAX_CONFIGURATIONS = 2048 -- every push of a configuration makes new ones
+local MAX_CONFIGURATIONS = 16384 -- every push of a configuration makes new ones
 
 local known = memo.new(MAX_CONFIGURATIONS)
 local made = 0
 
 local _M = {}
 
--- Kong's id of this plugin's instance, before 3.3 the key it is looked up by: no two instances share one.
-local function instance_of(conf)
-  return conf.__plugin_id or conf.__key__
+-- Where its kept decisions stand: under Kong's id of this plugin's instance, before 3.3 the key it is looked up by,
+-- which no two instances share, and under what else a decision rests on, since a change of that leaves Kong's cache as
+-- it is. Nil where they cannot be told from another's.
+local function scope_of(conf)
+  local instance = conf.__plugin_id or conf.__key__
+  if not instance then
+    return nil
+  end
+  local terms = {
+    conf.validator_url or "", concat(conf.fallback_validator_urls or {}, " "), concat(conf.upstream_headers or {}, " "),
+    tostring(conf.forward_minted_token), tostring(conf.tls_verify), conf.tls_server_name or "",
+  }
+  return instance .. ":" .. crc32_long(concat(terms, "\n"))
 end
 
 -- Connections with other terms are no use to this one: they stay in pools of their own.
@@ -31,6 +42,9 @@ local function pool_of(conf, target)
 end
 
 local function read_targets(conf)
+  if not conf.validator_url then -- a vault that has nothing, in Kong 3.0
+    return nil, "validator_url is empty"
+  end
   local found = {}
   for at, url in ipairs { conf.validator_url, unpack(conf.fallback_validator_urls or {}) } do
     local target, err = targets.parse(url)
@@ -48,7 +62,7 @@ end
 local function read(conf)
   made = made + 1
   local settings = {
-    instance = instance_of(conf),
+    scope = scope_of(conf),
     names = identity.names(conf.upstream_headers),
     strategy = concat({ conf.strategy, unpack(conf.additional_strategies or {}) }, ","),
     paths = {},
@@ -70,7 +84,7 @@ local function is_current(settings, conf)
     and settings.tls_client_key == conf.tls_client_key
 end
 
--- { instance, names, strategy, strategies, targets, err }, `strategies` as in a path; `err` says why nothing can be
+-- { scope, names, strategy, strategies, targets, err }, `strategies` as in a path; `err` says why nothing can be
 -- asked.
 function _M.of(conf)
   local settings = memo.get(known, conf)

@@ -3,13 +3,15 @@
 local exchange = require("kong.plugins.credential-validator.exchange").ask
 local health = require "kong.plugins.credential-validator.health"
 
-local min, now, re_find = math.min, ngx.now, ngx.re.find
+local find, min, now, re_find = string.find, math.min, ngx.now, ngx.re.find
 
 -- Would end a line of the request that is written by hand. A compiled expression, since Lua's own patterns take ten
 -- times as long over a credential of a kilobyte.
 local CONTROL_BUT_TAB = "[\\x00-\\x08\\x0a-\\x1f\\x7f]"
 -- What another sidecar may know better: this one lacks the strategy, or what it would have to ask.
 local UNDECIDED = { [404] = true, [503] = true }
+
+local SLOW = "receiving failed: timeout$"
 
 local _M = {}
 
@@ -39,7 +41,7 @@ local function try(conf, target, question, deadline)
     health.good(target.health)
     return reply
   end
-  if health.bad(target.health, now()) then
+  if health.bad(target.health, now(), find(err, SLOW)) then
     kong.log.warn("a sidecar is passed over for now: ", err)
   end
   return nil, err

@@ -23,13 +23,16 @@ end
 
 -- The segment that names one strategy or several, in their order; or nil and why.
 function _M.strategies(first, others)
-  local segments = {}
-  for at, name in ipairs { first, unpack(others or {}) } do
+  local segments, seen = {}, {}
+  for _, name in ipairs { first, unpack(others or {}) } do
     local segment, err = _M.encode(name)
     if not segment then
       return nil, "strategy: " .. err
     end
-    segments[at] = segment
+    if not seen[segment] then -- the sidecar takes none twice
+      seen[segment] = true
+      segments[#segments + 1] = segment
+    end
   end
   return concat(segments, ",")
 end

@@ -69,7 +69,7 @@ function _M.finish(span, reply, err)
   if reply then
     span:set_attribute("http.status_code", reply.status)
   else
-    span:set_attribute("error.message", err)
+    span:set_attribute("error.message", err or "unknown")
     span:set_status(ERROR)
   end
   span:finish()
