@@ -142,6 +142,33 @@ def test_sidecars_configuration_passes_its_check(tmp_path: Path) -> None:
 
 
 def test_redis_waits_until_the_sidecar_can_use_it() -> None:
-    """Fails once the sidecar takes the section: the service then belongs to the others."""
+    """It starts for nobody who does not ask for it, and nothing that does start needs it."""
     assert SERVICES["redis"]["profiles"] == ["redis"]
     assert "redis" not in VALIDATOR
+    others = {name: service for name, service in SERVICES.items() if name != "redis"}
+    assert not any("redis" in (*other["networks"], *other.get("depends_on", ())) for other in others.values())
+
+
+def test_kong_can_write_its_prefix_whatever_its_number() -> None:
+    """The user kong has another number in other images, and the root is read-only."""
+    kong = SERVICES["kong"]
+    assert "user" not in kong
+    prefix, *others = kong["tmpfs"]
+    assert prefix == f"{kong['environment']['KONG_PREFIX']}:mode=1777"
+    assert others == ["/tmp"]  # noqa: S108 - the image's own folder, open to all
+
+
+@pytest.mark.programs
+def test_the_token_is_no_argument_of_a_program(tmp_path: Path) -> None:
+    """Whoever may list processes reads arguments: printf is the shell's own, curl is one that writes them down."""
+    (line,) = [line for line in TEXT.splitlines() if "compose/secrets/control-token)" in line]
+    curl = tmp_path / "curl"
+    curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@" >>arguments\n[ "$1" = -i ] || cat >given\n')
+    curl.chmod(0o755)
+    (tmp_path / "compose" / "secrets").mkdir(parents=True)
+    (tmp_path / "compose" / "secrets" / "control-token").write_text("canary\n")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", line.lstrip("# ")], check=True, cwd=tmp_path, env=environment, timeout=20)
+    assert (tmp_path / "given").read_text() == "Authorization: Bearer canary"
+    assert "canary" not in (tmp_path / "arguments").read_text()
+    assert "http://127.0.0.1:8101/v1/revocations" in (tmp_path / "arguments").read_text()

@@ -26,7 +26,7 @@ DEPLOY = ROOT / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
 SERVICES = yaml.safe_load(TEXT)["services"]
 KONG = yaml.safe_load((DEPLOY / "compose" / "kong.yaml").read_text())
-LINES = re.findall(r"^#   (curl .*)$", TEXT, re.MULTILINE)
+LINES = re.findall(r"^#   ((?:printf .* \| )?curl .*)$", TEXT, re.MULTILINE)
 START_WITHIN_S = 20.0
 
 

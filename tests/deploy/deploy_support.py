@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 HERE = Path(__file__).resolve().parent
@@ -28,6 +29,11 @@ def own_files(*suffixes: str) -> list[Path]:
         path for folder in FOLDERS for path in sorted((DEPLOY / folder).rglob("*")) if path.suffix in suffixes
     ]
     return [*found, *(path for path in (KONG_PLUGIN / "kustomization.yaml",) if path.suffix in suffixes)]
+
+
+def named(paths: Iterable[Path]) -> list[Any]:
+    """The files as parameters of a test, by their paths in the repository."""
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in paths]
 
 
 def documents(path: Path) -> list[Any]:

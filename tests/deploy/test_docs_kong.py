@@ -1,6 +1,7 @@
 """The page for Kong's users names every field, file and line of the log, and what it prints can be applied."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,11 @@ def test_every_line_of_the_log_in_the_table_is_one_of_the_plugin_s() -> None:
                 assert text in said, line
 
 
-@pytest.mark.parametrize("page", [PATH, INDEX, ROOT / "kong-plugin" / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "page",
+    [PATH, INDEX, ROOT / "kong-plugin" / "README.md", DEPLOY / "kubernetes" / "README.md"],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
@@ -88,10 +93,22 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in slugs, f"{target}#{anchor}"
 
 
+def test_no_command_deletes_what_is_not_in_the_file() -> None:
+    assert "gateway sync" not in "".join(blocks(PAGE, "sh"))
+
+
 def test_files_that_commands_name_are_there() -> None:
     for block in blocks(PAGE, "sh"):
         for named in re.findall(r"\b((?:deploy|kong-plugin|scripts)/[\w./-]+)", block):
             assert (ROOT / named).exists(), named
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("page", [PATH, DEPLOY / "kubernetes" / "README.md"], ids=lambda path: path.parent.name)
+def test_commands_are_shell(page: Path) -> None:
+    for block in blocks(page.read_text(), "sh"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.programs

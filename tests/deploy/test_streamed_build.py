@@ -35,6 +35,12 @@ def test_the_committed_files_are_up_to_date(capsys: pytest.CaptureFixture[str]) 
     assert status == 0, capsys.readouterr().err
 
 
+def test_dedicated_cloud_gateways_take_both_files() -> None:
+    """Their bound is 100 KB for each."""
+    files = build(MODULES)
+    assert all(len(files[name].encode()) < 100_000 for name in ("handler.lua", "schema.lua"))
+
+
 def test_a_stale_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 0
     assert main(["--check", str(tmp_path)]) == 0

@@ -109,8 +109,8 @@ local function attempt(conf, target, request, deadline, pool)
   if not kept then
     sock:close()
     if keep_err ~= "closed" and not target.tls then
-      -- More bytes have come than the reply declared: whose answer they are cannot be known. Under TLS they may be
-      -- the protocol's own.
+      -- More bytes have come by now than the reply declared: whose answer they are cannot be known. Under TLS they may
+      -- be the protocol's own.
       return nil, "the reply is not well-formed: " .. keep_err
     end
   end
