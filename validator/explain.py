@@ -6,14 +6,14 @@ secret, no token and no cookie is ever printed, only what was read out of them.
 
 import asyncio
 from collections.abc import Sequence
-from typing import BinaryIO, Literal
+from typing import BinaryIO, NamedTuple
 
+from validator import presented
 from validator.adapters.sqlite import StoreError
 from validator.authn.bearer import BearerAuthenticator
 from validator.core import jws
 from validator.core.discovery import typed_issuer_differs
 from validator.core.durations import duration
-from validator.core.extract import extract, session_cookie
 from validator.core.jws import Jws
 from validator.core.registry import authorize
 from validator.errors import AuthError, Denied, Unavailable
@@ -73,7 +73,7 @@ async def report(
         except ValueError as error:
             _say(f"the sidecar would not start: {error}")
             return NO
-        credential = _credential(raw, settings)
+        credential = presented.credential(raw, settings)
         token = _readable(credential)
         chosen = await _choose(sidecar, settings, names, credential, token)
         if chosen is None:
@@ -85,10 +85,22 @@ async def report(
     except Denied as error:  # there is no credential that any strategy could judge
         name = names[0] if names else next(iter(settings.strategies))
         _say("1. credential: none that could be judged")
-        unmarked = _unmarked(_header(raw)[1])
+        unmarked = presented.missing_scheme(raw)
         return _refuse(Situation(error, name, settings.strategies[name], settings, unmarked=unmarked))
     finally:
         await sidecar.stop()
+
+
+class _Chosen(NamedTuple):
+    """The strategy to explain by.
+
+    Attributes:
+        error: why it cannot be known whose the credential is; it is then shown to nobody.
+    """
+
+    name: str
+    why: str
+    error: Unavailable | None = None
 
 
 class _Explanation:
@@ -98,7 +110,7 @@ class _Explanation:
         self,
         sidecar: Sidecar,
         settings: Settings,
-        chosen: tuple[str, str],
+        chosen: _Chosen,
         service: str | None,
         credential: Credential,
         token: Jws | None,
@@ -106,7 +118,7 @@ class _Explanation:
     ) -> None:
         self._sidecar = sidecar
         self._settings = settings
-        self._name, self._why = chosen
+        self._name, self._why, self._unknown = chosen
         self._service = service
         self._credential = credential
         self._token = token
@@ -183,6 +195,8 @@ class _Explanation:
         authenticator = strategy.authenticators[method]
         self._told.clear()
         try:
+            if self._unknown is not None:
+                raise self._unknown
             proof = authenticator.prove_now(self._credential, self._sidecar.now())
             if proof is None:
                 self._told.clear()
@@ -306,28 +320,34 @@ def _name_one(settings: Settings) -> int:
     return USAGE
 
 
-async def _pick(sidecar: Sidecar, names: Sequence[str], credential: Credential) -> tuple[str, str]:
+async def _pick(sidecar: Sidecar, names: Sequence[str], credential: Credential) -> _Chosen:
     """The strategy by which a route under all of these judges a credential, and why; refuses what is nobody's."""
     await asyncio.gather(*(i.tend() for name in names for i in _bearer(sidecar, name).tokens.issuers.all()))
     routes = [Route(sidecar.strategies[name], "", sidecar.caches) for name in names]
     method, listed = _METHODS[type(credential)], ", ".join(names)
-    picked = JointRoute(routes, sidecar.caches).pick(method, credential)
+    joint = JointRoute(routes, sidecar.caches)
+    if (silent := await joint.find_out(method, credential)) is not None:
+        name = silent[0].strategy.name
+        why = f"whose of {listed} the credential is cannot be known before the issuer of {name} says its name"
+        return _Chosen(name, why, silent[1])
+    picked = joint.pick(method, credential)
     if picked is None:
-        return names[0], f"{method.value} is off under all of {listed}"
+        return _Chosen(names[0], f"{method.value} is off under all of {listed}")
     if not picked[1]:
         _say(f"the credential is not for any of {listed}: it is refused, and no identity provider is asked")
         picked[0].strategy.authenticators[method].disown(credential, sidecar.now())
-    return picked[0].strategy.name, f"chosen as the first of {listed} whose own the credential says to be"
+    name = picked[0].strategy.name
+    return _Chosen(name, f"chosen as the first of {listed} whose own the credential says to be")
 
 
 async def _choose(
     sidecar: Sidecar, settings: Settings, names: Sequence[str], credential: Credential, token: Jws | None
-) -> tuple[str, str] | None:
+) -> _Chosen | None:
     """The strategy that was named, or trusts the token's issuer, and why it was chosen; or says why not."""
     if len(names) > 1:
         return await _pick(sidecar, names, credential)
     if names or len(settings.strategies) == 1:
-        return (*names, *settings.strategies)[0], ""
+        return _Chosen((*names, *settings.strategies)[0], "")
     issuer = token.payload.get("iss") if token is not None else None
     if token is None or not isinstance(issuer, str):
         kinds = {BearerToken: "a token that cannot be read", ClientCredentials: "a client id and secret"}
@@ -336,7 +356,7 @@ async def _choose(
     trusting = await asyncio.gather(*(_trusts(sidecar, settings, name, token) for name in settings.strategies))
     able = [name for name, trusts in zip(settings.strategies, trusting, strict=True) if trusts]
     if len(able) == 1:
-        return able[0], f"chosen because it alone trusts the issuer that the token names, {clean(issuer)}"
+        return _Chosen(able[0], f"chosen because it alone trusts the issuer that the token names, {clean(issuer)}")
     who = f"the strategies {', '.join(able)} trust it" if able else "no strategy trusts it"
     _say(f"the token names the issuer {clean(issuer)}; {who}")
     return None
@@ -351,42 +371,6 @@ async def _trusts(sidecar: Sidecar, settings: Settings, name: str, token: Jws) -
         places = trusted_places(settings.strategies[name])
         return any(not typed_issuer_differs(p.place.issuer, str(token.payload["iss"])) for p in places)
     return True
-
-
-# What stands on standard input
-
-
-def _credential(raw: bytes, settings: Settings) -> Credential:
-    """An ``Authorization`` value, with or without the header's name, a bare token, or our cookie."""
-    bound = settings.limits.max_token_bytes
-    name, value = _header(raw)
-    if name != b"authorization" and not _starts_with_scheme(value):
-        cookie = session_cookie(value, settings.session.cookie_name.encode())
-        if cookie is not None or name == b"cookie":
-            return extract(None, cookie, max_token_bytes=bound)
-    if not name and _unmarked(value) == "Bearer" and not _starts_with_scheme(value):
-        value = b"Bearer " + value
-    return extract(value if name or value else None, None, max_token_bytes=bound)
-
-
-def _header(raw: bytes) -> tuple[bytes, bytes]:
-    """The header's name in lower case, "" where it is not there, and the value."""
-    name, colon, value = raw.partition(b":")
-    if colon and name.lower() in (b"authorization", b"cookie"):
-        return name.lower(), value.strip()
-    return b"", raw
-
-
-def _starts_with_scheme(value: bytes) -> bool:
-    return value.partition(b" ")[0].lower() in (b"bearer", b"basic")
-
-
-def _unmarked(value: bytes) -> Literal["", "Basic", "Bearer"]:
-    """The scheme that is wanting. A colon occurs in no token (RFC 6750 section 2.1) and in no scheme."""
-    first, *more = value.split() or [b""]
-    if b":" in first:
-        return "Basic"
-    return "" if more or not first else "Bearer"
 
 
 def _readable(credential: Credential) -> Jws | None:

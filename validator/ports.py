@@ -3,9 +3,9 @@
 Law of this file: signatures and promises, and the values that only they speak of; nothing that runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from validator.model import (
     Application,
@@ -59,12 +59,22 @@ class Authenticator(Protocol):
     def still_holds(self, proof: Proof) -> bool:
         """Whether a proof of earlier still stands, its time apart."""
 
-    def recognises(self, credential: Credential) -> bool | None:
+    def recognises(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool | None:
         """Whether the credential says that it is this strategy's; nothing is verified, nobody is asked. ``None``:
         that cannot be known before the identity provider has said what it is called.
 
+        Args:
+            claims: what a bearer token says of itself, read once for all strategies; ``None``: it cannot be read.
+
         Raises:
             Unavailable: (``store_unavailable``) it could not be looked up.
+        """
+
+    async def find_out(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:
+        """The same after asking the identity provider what it is called; the credential is shown to nobody.
+
+        Raises:
+            Unavailable: it does not say.
         """
 
     def disown(self, credential: Credential, now: float) -> NoReturn:

@@ -1,7 +1,7 @@
 """``validator explain --strategy S,T``: whose a credential is on a route under several, and why."""
 
 import pytest
-from explain_support import SECRET, World, basic, okta, plain, says
+from explain_support import SECRET, World, basic, introspection, okta, plain, says
 
 
 @pytest.fixture
@@ -40,3 +40,12 @@ async def test_a_method_that_is_off_everywhere(explained, world, both):
     strategies = {name: {**strategy, "auth_methods": ["bearer"]} for name, strategy in both.items()}
     told = await explained(basic("orders"), strategies, strategy="plain,okta")
     says(told, 1, "client_credentials is off under all of plain, okta", "method_not_enabled")
+
+
+async def test_while_an_issuer_does_not_say_its_name_a_token_is_shown_to_nobody(explained, world):
+    silent = {"idp": "generic", "issuer": f"{world.plain.issuer}/nobody", "audience": ["api://default"]}
+    strategies = {"silent": {**silent, **introspection(tokens="all")}, **plain(world)}
+    told = await explained(f"Bearer {world.okta.token('orders')}", strategies, strategy="plain,silent")
+    says(told, 1, "2. strategy silent:", "before the issuer of silent says", "CANNOT BE REACHED", "503")
+    told = await explained(f"Bearer {world.plain.token('orders')}", strategies, strategy="silent,plain")
+    says(told, 1, "2. strategy plain:", "chosen as the first of silent, plain")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from support_http import CannedHttp, json_reply, oauth_error
+from support_http import CannedHttp, down, json_reply, oauth_error
 from support_issuers import issuer_over
 from support_pipeline import ALL_METHODS, RING, Kitchen
 
@@ -51,6 +52,13 @@ class Idp(CannedHttp):
 
     def token(self, client_id: str = "orders", **claims: Any) -> bytes:
         return b"Bearer " + self.mint.mint({"client_id": client_id, **claims}).encode()
+
+    def spelled(self, header: str, client_id: str = "orders", **claims: Any) -> bytes:
+        """The same with the header as it is written here, where ALG and KID stand for the key's."""
+        key = self.mint.current
+        head = header.replace("ALG", key.alg).replace("KID", key.kid)
+        payload = json.dumps(self.mint.claims({"client_id": client_id, **claims}))
+        return b"Bearer " + self.mint.mint_raw(head.encode(), payload.encode(), key=key).encode()
 
     def opaque(self, rest: str = "1") -> bytes:
         return f"Bearer {self.name}-opaque-{rest}".encode()
@@ -110,6 +118,11 @@ class Joint:
                 for name in NAMES
             }
         )
+
+    def down(self, name: str) -> None:
+        """That one's identity provider answers nothing."""
+        table = self.idps[name].table
+        table.update(dict.fromkeys(table, down()))
 
     async def ready(self) -> Joint:
         for issuer in self.issuers.values():

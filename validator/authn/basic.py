@@ -5,10 +5,10 @@ Law of this file: an outage says nothing about a pair and is never kept; a refus
 what the identity provider mints must, where it can be read, name the client that asked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from cachetools import TTLCache
@@ -167,9 +167,12 @@ class BasicAuthenticator:
     def still_holds(self, proof: Proof) -> bool:  # noqa: ARG002 - the port's shape; only time ends this proof
         return True
 
-    def recognises(self, credential: Credential) -> bool:
+    def recognises(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:  # noqa: ARG002 - as above
         assert isinstance(credential, ClientCredentials)  # noqa: S101 - as above
         return self._registered(credential.client_id)
+
+    async def find_out(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:
+        return self.recognises(credential, claims)
 
     def disown(self, credential: Credential, now: float) -> NoReturn:  # noqa: ARG002 - the port's shape
         assert isinstance(credential, ClientCredentials)  # noqa: S101 - as above

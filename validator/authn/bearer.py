@@ -1,6 +1,7 @@
 """Bearer tokens (RFC 6750): whom a token presented by a caller speaks for."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from validator.authn.access_token import AccessTokens, VerifiedToken
 from validator.authn.introspection import Introspection
@@ -45,16 +46,22 @@ class BearerAuthenticator:
     def still_holds(self, proof: Proof) -> bool:
         return proof.key_id is None or self._tokens.still_holds(proof.key_id)
 
-    def recognises(self, credential: Credential) -> bool | None:
+    def recognises(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool | None:
         assert isinstance(credential, BearerToken)  # noqa: S101 - as above
-        token = credential.token
-        introspected = self._asked_about(token) is not None
-        claims = jws.claims_unverified(token)
-        if claims is None:
-            return introspected
-        whose = self._tokens.issuers.names(claims.get("iss"))
-        # A token that may be another's is not shown to anybody to find out.
-        return bool(whose) if introspected else whose
+        # A token that names an issuer is that issuer's, also where it is asked about: it is not shown to others.
+        if claims is None or ("iss" not in claims and not jws.looks_like_jwt(credential.token)):
+            return self._asked_about(credential.token) is not None
+        return self._tokens.issuers.names(claims.get("iss"))
+
+    async def find_out(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:
+        known = self.recognises(credential, claims)
+        if known is not None or claims is None:
+            return bool(known)
+        try:
+            await self._tokens.issuers.ask(claims)
+        except Denied:
+            return False
+        return True
 
     def disown(self, credential: Credential, now: float) -> NoReturn:
         assert isinstance(credential, BearerToken)  # noqa: S101 - as above

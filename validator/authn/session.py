@@ -1,6 +1,7 @@
 """Session cookies: those that we sealed, for this strategy, and that still last."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from validator.core.sessions import KeyRing, SessionRules, check_alive, last_moment
 from validator.errors import Denied
@@ -36,13 +37,16 @@ class SessionAuthenticator:
     def still_holds(self, proof: Proof) -> bool:  # noqa: ARG002 - opened anew for every judgement
         return True
 
-    def recognises(self, credential: Credential) -> bool:
+    def recognises(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:  # noqa: ARG002 - see below
         assert isinstance(credential, SessionCookie)  # noqa: S101 - as above
         try:
             self._ring.open(credential.value, self._strategy)
         except Denied:
             return False
         return True
+
+    async def find_out(self, credential: Credential, claims: Mapping[str, Any] | None) -> bool:
+        return self.recognises(credential, claims)
 
     def disown(self, credential: Credential, now: float) -> NoReturn:  # noqa: ARG002 - the port's shape
         raise Denied(Reason.SESSION_INVALID, "no cookie of these strategies'")

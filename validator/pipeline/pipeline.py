@@ -27,6 +27,7 @@ from validator.model import (
     SessionCookie,
 )
 from validator.pipeline.answers import Answers
+from validator.pipeline.asked import Asked
 from validator.pipeline.strategy import DIGEST_BYTES, MAX_JOINED, JointRoute, Lifetimes, Route, Strategy
 from validator.ports import Clock, Registry, Revocations
 from validator.singleflight import SingleFlight
@@ -182,73 +183,111 @@ class Pipeline:
         trace_id: str | None = None,
     ) -> Reply | Awaitable[Reply]:
         """As ``answer``, for what is known not to be known."""
-        started = self._clock.monotonic()
+        moment = self._caches.moment
+        return self._judge(
+            Asked(route, key, authorization, session, trace_id, self._clock.monotonic(), moment), now
+        )
+
+    def _judge(self, asked: Asked, now: float) -> Reply | Awaitable[Reply]:
+        route = asked.route
+        epoch = self._epoch.value
         method: Method | None = None
         proof: Proof | None = None
         picked_by: str | None = None
         try:
-            credential = extract(authorization, session, max_token_bytes=route.strategy.max_token_bytes)
+            credential = extract(
+                asked.authorization, asked.session, max_token_bytes=route.strategy.max_token_bytes
+            )
             method = _METHODS[type(credential)]
-            own_key = key
+            own_key = asked.key
             if isinstance(route, JointRoute) and (picked := route.pick(method, credential)) is not None:
-                route, recognised = picked
+                joint, (route, whose) = route, picked
+                if whose is None:
+                    return self._find_out(asked, joint, method, credential)
                 if isinstance(credential, ClientCredentials):
                     picked_by = credential.client_id
-                if not recognised:
+                if not whose:
                     route.strategy.authenticators[method].disown(credential, now)
-                own_key = route.key(authorization, session)
+                own_key = route.key(asked.authorization, asked.session)
             strategy = route.strategy
             if method not in strategy.methods:
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
                     Reason.METHOD_NOT_ENABLED, f"{method.value} is off under this strategy"
                 )
-            proof_key = route.proof_key(own_key, authorization, credential)
+            proof_key = route.proof_key(own_key, asked.authorization, credential)
             proof = self._proven(strategy, method, proof_key, now)
             if proof is None:
                 proof = strategy.authenticators[method].prove_now(credential, now)
                 if proof is None:
-                    return self._judge(route, key, credential, method, proof_key, started, trace_id, picked_by)
-                proof = self._keep(strategy, proof_key, proof, now, self._caches.moment)
-            answer = self._conclude(route, key, proof, now, picked_by)
+                    return self._prove(asked, route, credential, method, proof_key, epoch, picked_by)
+                proof = self._keep(strategy, proof_key, proof, now, asked.begun)
+            answer = self._conclude(route, self._key(asked), proof, now, picked_by)
         except AuthError as error:
-            answer = self._answers.refused(route, key, method, error, now, proof, trace_id, picked_by)
+            answer = self._answers.refused(
+                route, self._key(asked), method, error, now, proof, asked.trace_id, picked_by
+            )
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
-            answer = self._broken(route, method, now, trace_id)
-        self._observe(self._clock.monotonic() - started)
+            answer = self._broken(route, method, now, asked.trace_id)
+        self._observe(self._clock.monotonic() - asked.started)
         return answer
 
-    async def _judge(
+    def _key(self, asked: Asked) -> bytes | None:
+        """Under which the answer is kept: not at all, where anything was forgotten since it was asked for."""
+        return asked.key if asked.begun == self._caches.moment else None
+
+    async def _judge_again(self, asked: Asked) -> Reply:
+        answer = self._judge(asked, self._clock.now())
+        return answer if isinstance(answer, Reply) else await answer
+
+    async def _find_out(self, asked: Asked, joint: JointRoute, method: Method, credential: Credential) -> Reply:
+        """Judges what nobody can be picked for before an identity provider has said what it is called."""
+        try:
+            silent = await joint.find_out(method, credential)
+        except Exception:  # noqa: BLE001 - fails closed, and says so in the log
+            answer = self._broken(joint, method, self._clock.now(), asked.trace_id)
+        else:
+            if silent is None:
+                return await self._judge_again(asked)
+            route, error = silent
+            answer = self._answers.refused(route, None, method, error, self._clock.now(), None, asked.trace_id)
+        self._observe(self._clock.monotonic() - asked.started)
+        return answer
+
+    async def _prove(
         self,
+        asked: Asked,
         route: Route,
-        key: bytes,
         credential: Credential,
         method: Method,
         proof_key: bytes,
-        started: float,
-        trace_id: str | None,
+        epoch: int,
         picked_by: str | None,
     ) -> Reply:
+        """Asks, and judges. This may begin long after it was called, behind others on its connection.
+
+        Args:
+            epoch: at which ``route`` was picked.
+        """
+        if isinstance(asked.route, JointRoute) and epoch != self._epoch.value:
+            return await self._judge_again(asked)  # whose it is may have changed: nobody else is to see it
         proof: Proof | None = None
-        caches = self._caches
-        begun = caches.moment
         authenticator = route.strategy.authenticators[method]
 
         async def prove() -> Proof:
             found = await authenticator.prove(credential)
-            return self._keep(route.strategy, proof_key, found, self._clock.now(), begun)
-
-        epoch = self._epoch.value
+            return self._keep(route.strategy, proof_key, found, self._clock.now(), asked.begun)
 
         def remembered() -> bytes | None:
-            # What was begun before anything was forgotten, or before another strategy had the client, answers only
-            # this once.
-            marks = caches.epoch
-            moved = picked_by is not None and marks.last_moved(marks.client_shard(None, picked_by)) > epoch
-            return key if begun == caches.moment and not moved else None
+            # What was begun before anything was forgotten, or before another strategy had the credential, answers
+            # only this once.
+            joint = asked.route
+            if isinstance(joint, JointRoute) and epoch != self._epoch.value:
+                return self._key(asked) if joint.still_picks(route, method, credential) else None
+            return self._key(asked)
 
         try:
             # Who asks after something was forgotten does not join a call of before.
-            since = b"".join(part.to_bytes(8, "big") for part in begun)
+            since = b"".join(part.to_bytes(8, "big") for part in asked.begun)
             proof = await self._flight.run(proof_key + since, prove)
             if not authenticator.still_holds(proof):  # between its end and this turn of the loop
                 raise Denied(  # noqa: TRY301 - one catcher for every refusal
@@ -257,11 +296,11 @@ class Pipeline:
             answer = self._conclude(route, remembered(), proof, self._clock.now(), picked_by)
         except AuthError as error:
             answer = self._answers.refused(
-                route, remembered(), method, error, self._clock.now(), proof, trace_id, picked_by
+                route, remembered(), method, error, self._clock.now(), proof, asked.trace_id, picked_by
             )
         except Exception:  # noqa: BLE001 - fails closed, and says so in the log
-            answer = self._broken(route, method, self._clock.now(), trace_id)
-        self._observe(self._clock.monotonic() - started)
+            answer = self._broken(route, method, self._clock.now(), asked.trace_id)
+        self._observe(self._clock.monotonic() - asked.started)
         return answer
 
     def _proven(self, strategy: Strategy, method: Method, proof_key: bytes, now: float) -> Proof | None:
@@ -285,15 +324,7 @@ class Pipeline:
         return proof
 
     def _begin(self, strategy: Strategy, proof: Proof, now: float) -> Session | None:
-        if proof.upstream_headers and not sessions.can_carry(proof.upstream_headers):
-            log.warning(
-                "no session opened",
-                strategy=strategy.name,
-                client_id=proof.client_id,
-                detail=f"its upstream_headers exceed {sessions.MAX_CARRIED_BYTES} bytes, a cookie's room for them",
-            )
-            return None
-        return sessions.begin(
+        session = sessions.begin(
             secrets.token_urlsafe(16),
             proof.strategy,
             proof.client_id,
@@ -303,6 +334,16 @@ class Pipeline:
             rules=strategy.session_rules,
             upstream_headers=proof.upstream_headers,
         )
+        if sessions.fits(session):
+            return session
+        log.warning(
+            "no session opened",
+            strategy=strategy.name,
+            client_id=proof.client_id,
+            detail="it has no room in a cookie: its client id, token id or upstream_headers "
+            f"(at most {sessions.MAX_CARRIED_BYTES} bytes) are too long",
+        )
+        return None
 
     def _conclude(self, route: Route, key: bytes | None, proof: Proof, now: float, picked_by: str | None) -> Reply:
         """From a proof to an answer, without an await: nothing changes while it is judged. Without a ``key`` the

@@ -5,13 +5,18 @@ Law of this file: a credential is judged under one strategy alone, and under a r
 credential that says which.
 """
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from validator.caching import Caches
+from validator.core.jws import claims_unverified
 from validator.core.sessions import KeyRing, SessionRules
-from validator.model import BearerToken, ClientCredentials, Credential, Method, SessionCookie
+from validator.errors import Unavailable
+from validator.model import BearerToken, ClientCredentials, Credential, Method, Reason, SessionCookie
 from validator.ports import Authenticator
 
 DIGEST_BYTES = 32
@@ -125,21 +130,70 @@ class JointRoute(Route):
         super().__init__(joint, first.service, caches)
         self._routes = tuple(routes)
 
-    def pick(self, method: Method, credential: Credential) -> tuple[Route, bool] | None:
-        """The route to judge a credential by, and whether it may be that strategy's own; where it is nobody's, the
-        first with the method, which is to refuse it. ``None``: the method is off under all of them.
+    def pick(self, method: Method, credential: Credential) -> tuple[Route, bool | None] | None:
+        """The route to judge a credential by, and whether it says to be that strategy's own; where it is nobody's,
+        the first with the method, which is to refuse it. ``None`` in place of whether: see ``find_out``; and of
+        both: the method is off under all of them.
 
         Raises:
-            AuthError: it cannot be known whose it is.
+            Unavailable: (``store_unavailable``) it could not be looked up.
         """
-        able = [route for route in self._routes if method in route.strategy.methods]
-        unknown: Route | None = None
+        able = self._able(method)
+        claims = _says(credential)
+        unsure: Route | None = None
         for route in able:
-            whose = route.strategy.authenticators[method].recognises(credential)
+            whose = route.strategy.authenticators[method].recognises(credential, claims)
             if whose:
                 return route, True
-            if whose is None and unknown is None:
-                unknown = route
-        if unknown is not None:
-            return unknown, True
+            if whose is None and unsure is None:
+                unsure = route
+        if unsure is not None:
+            return unsure, None
         return (able[0], False) if able else None
+
+    def still_picks(self, route: Route, method: Method, credential: Credential) -> bool:
+        """Whether a credential that was ``route``'s own is so now."""
+        try:
+            return self.pick(method, credential) == (route, True)
+        except Exception:  # noqa: BLE001 - judging it anew meets that again, and says what it is
+            return False
+
+    async def find_out(self, method: Method, credential: Credential) -> tuple[Route, Unavailable] | None:
+        """Asks the identity providers that have not said yet what they are called, all at once, until one of them
+        is the credential's or all have said it: then ``pick`` knows. The credential itself is shown to nobody.
+
+        Returns:
+            The first that could be the one and does not say, and why; ``None``: ``pick`` knows.
+        """
+        claims = _says(credential)
+        unsure = {
+            route: route.strategy.authenticators[method]
+            for route in self._able(method)
+            if route.strategy.authenticators[method].recognises(credential, claims) is None
+        }
+        asked = [asyncio.ensure_future(one.find_out(credential, claims)) for one in unsure.values()]
+        try:
+            for coming in asyncio.as_completed(asked):
+                with suppress(Unavailable):
+                    if await coming:
+                        return None
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        picked = self.pick(method, credential)
+        if picked is None or picked[1] is not None:
+            return None
+        silent = picked[0]
+        error = dict(zip(unsure, asked, strict=True))[silent].exception() if silent in unsure else None
+        if not isinstance(error, Unavailable):
+            error = Unavailable(Reason.IDP_UNAVAILABLE, "its issuer has not said what it is called")
+        return silent, error
+
+    def _able(self, method: Method) -> list[Route]:
+        return [route for route in self._routes if method in route.strategy.methods]
+
+
+def _says(credential: Credential) -> Mapping[str, Any] | None:
+    """What a bearer token says of itself."""
+    return claims_unverified(credential.token) if isinstance(credential, BearerToken) else None
