@@ -7,6 +7,7 @@ import ssl
 import aiohttp
 import pytest
 from sidecar_support import TIMEOUT_S, assembled, bearer, settings_for
+from support_http import until
 from tls_support import Authority
 
 from validator.wiring import Sidecar
@@ -68,6 +69,21 @@ async def test_a_reload_demands_certificates_from_now_on(running, tmp_path):
     with pytest.raises((aiohttp.ClientError, OSError)):
         await ask(running, OURS)
     assert await ask(running, OURS, GATEWAYS.issue("kong").write(tmp_path, "kong")) == 200
+
+
+async def test_handshakes_that_fail_are_exposed(running):
+    _, writer = await asyncio.open_connection(*running.sidecar.data_address.split(":"))
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: [line for line in running.logs if line["event"] == "tls handshake failed"])
+    writer.close()
+    exposed = running.sidecar.metrics.exposition()[0].decode()
+    assert 'validator_tls_handshake_failures_total{cause="tls"} 1.0' in exposed
+    assert 'validator_tls_handshake_failures_total{cause="timeout"} 0.0' in exposed
+    (told,) = [line for line in running.logs if line["event"] == "tls handshake failed"]
+    assert told == {
+        "event": "tls handshake failed", "cause": "tls", "why": "HTTP_REQUEST", "count": 1,
+        "log_level": "warning",
+    }  # fmt: skip
 
 
 async def test_bad_files_change_nothing(running, tmp_path):

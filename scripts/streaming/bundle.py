@@ -229,7 +229,7 @@ def _deck(handler: str, schema: str) -> str:
     return (
         "# The plugin credential-validator for custom plugin streaming, made by scripts/stream-plugin.\n"
         "#   deck gateway apply --include-plugin-definitions kong.yaml\n"
-        "# It needs custom_plugin_streaming_enabled = on and untrusted_lua = lax, as it has a network connection.\n"
+        "# It needs custom_plugin_streaming_enabled = on, and untrusted_lua = lax, since it opens connections.\n"
         "# example.yaml beside this file puts it on a service.\n"
         '_format_version: "3.0"\n'
         "custom_plugins:\n"

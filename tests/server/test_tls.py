@@ -5,93 +5,20 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import uvloop
-from plane_support import TIMEOUT_S, Peer, Scripted, bearing, get, until
-from tls_support import Authority, Files
+from plane_support import TIMEOUT_S, bearing, get, until
+from tls_plane_support import GATEWAYS, NAME, OTHERS, OURS, running
 
-from validator.server.dataplane import Bounds, Plane
-from validator.server.tls import Listeners, TlsFiles
-from validator.testing import ManualClock
-
-NAME = "validator.test"
-OURS, GATEWAYS, OTHERS = Authority("ours"), Authority("gateways"), Authority("others")
-Test = Callable[["Served"], Awaitable[None]]
-
-
-@dataclass
-class Served:
-    """A plane with TLS, and clients of it."""
-
-    directory: Path
-    plane: Any
-    pipeline: Scripted
-    listeners: Listeners
-    address: tuple[str, int]
-    peers: list[Peer] = field(default_factory=list)
-
-    async def serve(self, pair: Files, client_ca: Path | None = None, handshake_s: float = TIMEOUT_S) -> None:
-        files = TlsFiles(str(pair.certificate), str(pair.key), str(client_ca) if client_ca else None)
-        await self.listeners.serve(files.context(), handshake_s)
-
-    def client(self, pair: Files | None = None, ca: Authority = OURS) -> ssl.SSLContext:
-        context = ssl.create_default_context(cadata=ca.certificate.decode())
-        if pair is not None:
-            context.load_cert_chain(pair.certificate, pair.key)
-        return context
-
-    async def peer(self, context: ssl.SSLContext | None = None) -> Peer:
-        context = context or self.client()
-        async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(*self.address, ssl=context, server_hostname=NAME)
-        self.peers.append(Peer(reader, writer))
-        return self.peers[-1]
-
-    async def is_refused(self, context: ssl.SSLContext) -> bool:
-        """With TLS 1.3 a client hears of it after its side of the handshake."""
-        try:
-            peer = await self.peer(context)
-            peer.send(bearing(b"any"))
-            return await peer.rest() == b""
-        except (OSError, ssl.SSLError):
-            return True
-
-
-@contextlib.asynccontextmanager
-async def serving(directory: Path, **bounds: Any) -> AsyncIterator[Served]:
-    pipeline = Scripted()
-    plane = Plane(pipeline, "__Host-session", bounds=Bounds(**bounds), clock=ManualClock())  # type: ignore[arg-type]
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setblocking(False)
-    served = Served(directory, plane, pipeline, Listeners(plane.connection, [listener]), listener.getsockname())
-    try:
-        yield served
-    finally:
-        served.listeners.close()
-        for peer in served.peers:
-            peer.writer.transport.abort()
-        for connection in list(plane.connections):
-            connection.abort()
-    await until(lambda: not plane.connections)
+from validator.server.tls import TlsFiles
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Test], None]:
-    def run_in(test: Test) -> None:
-        async def whole() -> None:
-            async with serving(tmp_path) as served:
-                await served.serve(OURS.issue(NAME).write(tmp_path, "data"))
-                await test(served)
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(whole())
-
-    return run_in
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
+    return running(request.param, tmp_path)
 
 
 def test_many_requests_over_one_connection(run):
@@ -139,7 +66,7 @@ def test_with_a_ca_only_its_clients_are_served(run):
     async def test(served):
         ca = served.directory / "ca.crt"
         ca.write_bytes(GATEWAYS.certificate)
-        await served.serve(OURS.issue(NAME).write(served.directory, "data"), ca)
+        served.renew(OURS.issue(NAME).write(served.directory, "data"), ca)
         kong = GATEWAYS.issue("kong").write(served.directory, "kong")
         assert (await (await served.peer(served.client(kong))).ask(get())).status == 200
         asked = len(served.pipeline.asked)
@@ -157,7 +84,7 @@ def test_another_certificate_is_for_new_connections(run):
     async def test(served):
         before = await served.peer()
         assert (await before.ask(get())).status == 200
-        await served.serve(OTHERS.issue(NAME).write(served.directory, "next"))
+        served.renew(OTHERS.issue(NAME).write(served.directory, "next"))
         after = await served.peer(served.client(ca=OTHERS))
         with pytest.raises(ssl.SSLCertVerificationError):
             await served.peer()
@@ -182,7 +109,7 @@ def test_no_connection_is_refused_while_certificates_change(run):
         for _ in range(10):
             asking = [asyncio.ensure_future(ask()) for _ in range(5)]
             await asyncio.sleep(0)
-            await served.serve(pair)
+            served.renew(pair)
             assert await asyncio.gather(*asking) == [200] * 5
 
     run(test)
@@ -204,7 +131,7 @@ def test_clear_text_is_hung_up_on(run):
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half a hello"])
 def test_a_handshake_that_stalls_is_cut(run, sent):
     async def test(served):
-        await served.serve(OURS.issue(NAME).write(served.directory, "data"), handshake_s=0.05)
+        served.renew(OURS.issue(NAME).write(served.directory, "data"), handshake_s=0.05)
         reader, writer = await asyncio.open_connection(*served.address)
         writer.write(sent)
         async with asyncio.timeout(TIMEOUT_S):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pydantic import ValidationError
 from tls_support import Authority, Files, in_pem
 
@@ -176,6 +176,43 @@ def test_a_key_in_the_place_of_its_path_is_not_repeated(tmp_path: Path) -> None:
     assert "a value that is not shown" in told
     assert key.splitlines()[1][:16] not in told
     assert "BEGIN" not in told
+
+
+def of_one_line(framed: bool, *, curve: bool) -> str:
+    key = ec.generate_private_key(ec.SECP256R1()) if curve else ed25519.Ed25519PrivateKey.generate()
+    pem = in_pem(key).decode()
+    return pem.replace("\n", "") if framed else "".join(pem.splitlines()[1:-1])
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("name", ["certificate_file", "client_ca_file"])
+@pytest.mark.parametrize("curve", [True, False], ids=["P-256", "Ed25519"])
+@pytest.mark.parametrize("framed", [True, False])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_key_in_the_place_of_another_path_is_not_repeated(
+    tmp_path: Path, name: str, framed: bool, curve: bool, lines: int
+) -> None:
+    key = of_one_line(framed, curve=curve)
+    written = f'"{key}"' if lines == 1 else f'"{key[:40]}\\n{key[40:]}"'
+    told = str(mistakes(tmp_path, text(**{name: written})))
+    assert f"listen.data_tls.{name}" in told
+    assert "PRIVATE" not in told
+    assert not [start for start in range(len(key) - 8) if key[start : start + 8] in told]
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/absent/data.crt", "('/absent/data.crt')"),
+        (f"/absent/{'a-b/' * 40}data.crt", f"('...{('a-b/' * 40)[-49:]}data.crt')"),
+        (f"/absent/{'a1' * 20}.crt", "exist"),
+        ("/".join(["aB3" * 10] * 4), "exist"),  # a key may have slashes
+    ],
+)
+def test_of_a_path_the_end_is_told(tmp_path: Path, path: str, end: str) -> None:
+    (mistake,) = mistakes(tmp_path, text(certificate_file=path))
+    assert mistake.found.endswith(end)
 
 
 def test_settings_built_in_code_are_held_to_it_too() -> None:

@@ -86,6 +86,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         plane = self._plane
+        plane.arriving.discard(self)
         if len(plane.connections) >= plane.bounds.max_connections:
             plane.refused_connections += 1
             refused = replies.refused(Reason.STORE_UNAVAILABLE, retry_after_s=1)

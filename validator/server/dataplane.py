@@ -34,6 +34,10 @@ class Plane:
     """What all connections share: the pipeline in force, the bounds, and who is connected.
 
     ``pipeline`` may be replaced at any moment (a reload); requests under way end with the one they began with.
+
+    Attributes:
+        connections: those that requests may come from.
+        arriving: those whose handshake is under way; they count under ``max_connections`` like the others.
     """
 
     def __init__(self, pipeline: Pipeline, cookie_name: str, *, bounds: Bounds, clock: Clock) -> None:
@@ -41,6 +45,7 @@ class Plane:
         self.clock = clock
         self.now = clock.now
         self.connections: set[Connection] = set()
+        self.arriving: set[Connection] = set()
         self.refused_connections = 0
         self.bad_requests = 0
         self.draining = False
@@ -57,6 +62,21 @@ class Plane:
     def connection(self) -> Connection:
         """A protocol for ``loop.create_server``."""
         return Connection(self)
+
+    @property
+    def count(self) -> int:
+        """How many connections there are, those included whose handshake is under way."""
+        return len(self.connections) + len(self.arriving)
+
+    def admit(self) -> Connection | None:
+        """A protocol for a connection that begins with a handshake, counted from now on; ``None`` when there are
+        as many as there may be. Who asked takes it out of ``arriving`` when the handshake fails."""
+        if self.count >= self.bounds.max_connections:
+            self.refused_connections += 1
+            return None
+        connection = Connection(self)
+        self.arriving.add(connection)
+        return connection
 
     def sweep(self) -> None:
         """Closes connections that were idle, or busy with one half request, for too long. To be called every

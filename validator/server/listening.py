@@ -10,7 +10,7 @@ import socket
 import stat
 from pathlib import Path
 
-_BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 _ALL_BUT_OWNER_AND_GROUP = 0o117  # leaves 0660
 
 
@@ -33,7 +33,7 @@ def tcp(host: str, port: int) -> list[socket.socket]:
             if port == 0 and len(sockets) > 1:
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])  # noqa: PLW2901 - the same port
             listener.bind(address)
-            listener.listen(_BACKLOG)
+            listener.listen(BACKLOG)
             listener.setblocking(False)
     except OSError:
         for listener in sockets:
@@ -68,7 +68,7 @@ def unix(path: str) -> socket.socket:
         raise
     finally:
         os.umask(before)
-    listener.listen(_BACKLOG)
+    listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
 

@@ -48,11 +48,17 @@ class IssuerState:
 
 @dataclass(frozen=True, slots=True)
 class PlaneState:
-    """The data plane at the moment of a scrape."""
+    """The data plane at the moment of a scrape.
+
+    Attributes:
+        connections: open ones, and those whose TLS handshake is under way.
+        failed_handshakes: by cause.
+    """
 
     connections: int
     refused_connections: int
     bad_requests: int
+    failed_handshakes: Mapping[str, int]
 
 
 class Metrics(Collector):
@@ -133,10 +139,18 @@ class Metrics(Collector):
         yield from self._cache_state()
         yield from self._issuer_state()
         plane = self._plane()
-        yield GaugeMetricFamily("validator_connections", "Open data plane connections", plane.connections)
+        yield GaugeMetricFamily(
+            "validator_connections", "Open data plane connections, TLS handshakes included", plane.connections
+        )
         yield CounterMetricFamily(
             "validator_connections_refused", "Connections beyond max_connections", plane.refused_connections
         )
+        handshakes = CounterMetricFamily(
+            "validator_tls_handshake_failures", "Data plane TLS handshakes that failed", labels=["cause"]
+        )
+        for cause, count in plane.failed_handshakes.items():
+            handshakes.add_metric([cause], count)
+        yield handshakes
         yield CounterMetricFamily(
             "validator_bad_requests", "Data plane requests that were no requests", plane.bad_requests
         )

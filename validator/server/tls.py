@@ -1,18 +1,34 @@
 """TLS of the data plane.
 
 Law of this file: what a connection is served with was read whole and found good before it began, and a connection
-keeps what it began with.
+keeps what it began with. One whose handshake is under way is bounded and counted like any other.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+import structlog
+
+from validator.server.connection import Connection
+from validator.server.dataplane import Plane
+from validator.server.listening import BACKLOG
+
+# Why a handshake fails: refused by either side, too slow, given up by the client, cut for a newer connection.
+CAUSES: Final = ("tls", "timeout", "closed", "displaced")
 _ALPN: Final = ["http/1.1"]
 _SHUTDOWN_S: Final = 2.0  # for a peer that never says goodbye
+_ACCEPTED_AT_A_TURN: Final = 32  # a handshake costs a millisecond, and other connections wait for their turn
+_DISPLACED_AFTER_S: Final = 1.0  # one between machines of a site takes a hundredth of it
+_PAUSE_S: Final = 1.0  # asyncio's own
+_TOLD_EVERY_S: Final = 10.0
+_LAST_HANDSHAKES_S: Final = 0.5  # of a stop: behind each there may be a request
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +68,176 @@ class TlsFiles:
 
 
 class Listeners:
-    """Sockets that are listened on, with TLS or without, and by what ``serve`` was last given.
+    """Sockets that are listened on, with TLS or without.
+
+    With TLS a connection counts under ``limits.max_connections`` from the moment it is accepted: asyncio's own
+    servers tell of one only when its handshake is done, and handshakes that stall would be bounded by nothing.
 
     Args:
-        protocol: makes one for each connection.
+        plane: whose connections these are.
 
     Attributes:
-        secured: whether connections are served with TLS now.
+        secured: whether connections are served with TLS.
+        failures: handshakes that failed, by cause.
     """
 
-    def __init__(self, protocol: Callable[[], asyncio.Protocol], sockets: Sequence[socket.socket]) -> None:
-        self._protocol = protocol
+    def __init__(self, plane: Plane, sockets: Sequence[socket.socket]) -> None:
+        self._plane = plane
         self._sockets = tuple(sockets)
         self._servers: list[asyncio.Server] = []
-        self.secured = False
+        self._context: ssl.SSLContext | None = None
+        self._handshake_timeout_s = 0.0
+        self._handshakes: dict[Connection, tuple[asyncio.Task[None], float]] = {}  # the oldest first
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._told: dict[str, tuple[float, int]] = {}
+        self.failures = dict.fromkeys(CAUSES, 0)
+
+    @property
+    def secured(self) -> bool:
+        return self._context is not None
 
     async def serve(self, context: ssl.SSLContext | None, handshake_timeout_s: float) -> None:
-        """Serves new connections so; those there are go on as they began, and none is refused between.
+        """Begins to listen.
 
         Args:
+            context: what connections are served with; ``None`` is clear text.
             handshake_timeout_s: a handshake must be done within.
 
         Raises:
-            OSError: the system has no more descriptors; it stays as it was.
+            OSError: the system has no more descriptors.
         """
         loop = asyncio.get_running_loop()
-        secured = context is not None
-        made: list[asyncio.Server] = []
-        try:
+        if context is not None:
+            self.renew(context, handshake_timeout_s)
             for listener in self._sockets:
-                server = await loop.create_server(
-                    self._protocol,
-                    # It closes the socket that it is given; this is another one with the same queue behind it.
-                    sock=listener.dup(),
-                    ssl=context,
-                    ssl_handshake_timeout=handshake_timeout_s if secured else None,
-                    ssl_shutdown_timeout=_SHUTDOWN_S if secured else None,
-                )
-                made.append(server)
-        except OSError:
-            _close(made)
-            raise
-        _close(self._servers)
-        self._servers, self.secured = made, secured
+                loop.add_reader(listener.fileno(), self._accept, listener)
+            return
+        for listener in self._sockets:
+            # The server closes the socket that it is given; this is another one with the same queue behind it.
+            self._servers.append(await loop.create_server(self._plane.connection, sock=listener.dup()))
+            # It has set the queue's length to its own default. Given ours, asyncio would also accept that many
+            # at one turn of the loop.
+            listener.listen(BACKLOG)
+
+    def renew(self, context: ssl.SSLContext, handshake_timeout_s: float) -> None:
+        """Serves new connections so; those there are go on as they began, and none is refused between."""
+        self._context, self._handshake_timeout_s = context, handshake_timeout_s
 
     def close(self) -> None:
-        """Listens no more; connections go on."""
-        _close(self._servers)
+        """Listens no more; connections and handshakes go on."""
+        for server in self._servers:
+            server.close()
+        loop = asyncio.get_running_loop()
         for listener in self._sockets:
+            if self.secured and listener.fileno() >= 0:
+                self._resume(listener, listen=False)
+                loop.remove_reader(listener.fileno())
+                self._accept(listener, most=BACKLOG)  # what the kernel has accepted is not to be reset
+                self._resume(listener, listen=False)
             listener.close()
 
+    async def finish(self, timeout_s: float) -> None:
+        """Gives the handshakes under way a moment, ``timeout_s`` seconds at most, and cuts those that are left.
+        To be called after ``close``."""
+        if self._handshakes:
+            moment_s = min(_LAST_HANDSHAKES_S, timeout_s)
+            await asyncio.wait([task for task, _ in self._handshakes.values()], timeout=moment_s)
+        under_way = [task for task, _ in self._handshakes.values()]
+        for handshake in under_way:
+            handshake.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
-def _close(servers: Sequence[asyncio.Server]) -> None:
-    for server in servers:
-        server.close()
+    def _accept(self, listener: socket.socket, most: int = _ACCEPTED_AT_A_TURN) -> None:
+        assert self._context is not None  # noqa: S101 - nothing is accepted here without TLS
+        for _ in range(most):
+            try:
+                accepted, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._pause(listener, error)
+                return
+            now = self._plane.clock.monotonic()
+            connection = self._plane.admit()
+            if connection is None and self._displace(now):
+                connection = self._plane.admit()
+            if connection is None:
+                accepted.close()  # what could be said would take the handshake that is refused
+                continue
+            accepted.setblocking(False)
+            handshake = asyncio.get_running_loop().create_task(
+                self._handshake(connection, accepted, self._context, self._handshake_timeout_s)
+            )
+            self._handshakes[connection] = handshake, now
+            handshake.add_done_callback(partial(self._ended, connection))
+
+    def _displace(self, now: float) -> bool:
+        """Cuts the oldest handshake if it has had its time: else peers that stall, which need no certificate for
+        it, would keep out every gateway. Whether it made room."""
+        for connection, (handshake, since) in self._handshakes.items():
+            if now - since < _DISPLACED_AFTER_S:
+                break
+            if connection in self._plane.arriving:
+                self._plane.arriving.discard(connection)
+                handshake.cancel()
+                self._failed("displaced", "max_connections is reached, and it was the oldest")
+                return True
+        return False
+
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """The socket stays ready while there are no descriptors, so the loop would do nothing else."""
+        log.error("accepting pauses", seconds=_PAUSE_S, error=error.strerror)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.fileno())
+        self._paused[listener] = loop.call_later(_PAUSE_S, self._resume, listener)
+
+    def _resume(self, listener: socket.socket, *, listen: bool = True) -> None:
+        if (pause := self._paused.pop(listener, None)) is not None:
+            pause.cancel()
+        if listen:
+            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+
+    async def _handshake(
+        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext, timeout_s: float
+    ) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=timeout_s,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+            )
+        except ssl.SSLError as error:
+            self._failed("tls", _why_refused(error))
+        except ConnectionAbortedError:  # asyncio's word for it
+            self._failed("timeout", f"not done within {timeout_s:g} s")
+        except OSError as error:
+            self._failed("closed", error.strerror or "the client closed the connection")
+
+    def _ended(self, connection: Connection, _: asyncio.Task[None]) -> None:
+        self._plane.arriving.discard(connection)
+        del self._handshakes[connection]
+
+    def _failed(self, cause: str, why: str) -> None:
+        """Counts each, and tells of one at a time, so that a flood of them is no flood of lines."""
+        self.failures[cause] += 1
+        now = self._plane.clock.monotonic()
+        since, before = self._told.get(cause, (now - _TOLD_EVERY_S, 0))
+        if now - since >= _TOLD_EVERY_S:
+            # Health checks that do no more than connect give up like that, all day.
+            tell = log.info if cause == "closed" else log.warning
+            tell("tls handshake failed", cause=cause, why=why, count=self.failures[cause] - before)
+            self._told[cause] = now, self.failures[cause]
+
+
+def _why_refused(error: ssl.SSLError) -> str:
+    """OpenSSL's reason; nothing of what the client sent is in it."""
+    reason = error.reason or "no reason given"
+    verified = getattr(error, "verify_message", None)
+    return f"{reason}: {verified}" if verified else reason
 
 
 def _why(error: Exception) -> str:

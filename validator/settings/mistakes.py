@@ -18,6 +18,7 @@ _MAX_LISTED = 40  # names that are listed in full
 # What stands here may be a secret, even where a file's path or a whole section is expected.
 _SECRET_PLACES: tuple[Path, ...] = (
     ("control",), ("session", "keys"), ("session", "keys_file"), ("listen", "data_tls", "key_file"),
+    ("listen", "data_tls", "certificate_file"), ("listen", "data_tls", "client_ca_file"),
 )  # fmt: skip
 # A bare value in the place of one is likely a key; a wrong duration in it is not.
 _SECRET_SECTIONS: tuple[Path, ...] = (("session",), ("dcr",))

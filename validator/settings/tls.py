@@ -1,9 +1,10 @@
 """The files that the data plane serves TLS with.
 
 Law of this file: what passes can be served with, and what does not is told without the key or its path, because
-people put the key there instead.
+people put the key there instead. Of another path the end is told, and nothing where it looks like a key.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -20,6 +21,10 @@ CERTIFICATE: Path = (*AT, "certificate_file")
 KEY: Path = (*AT, "key_file")
 CLIENT_CA: Path = (*AT, "client_ca_file")
 
+_MAX_SHOWN = 60  # characters of a path
+# PEM's frame, or as much base64 as the shortest key has; in a path a dot, a hyphen or an underscore comes sooner.
+_LIKE_A_KEY = re.compile(r"-----BEGIN|[A-Za-z0-9+=]{40}|[A-Za-z0-9+/=]{64}")
+
 # What is expected in each file, and where it could be.
 _EXPECTED: dict[Path, tuple[str, str]] = {
     CERTIFICATE: (
@@ -33,7 +38,8 @@ _EXPECTED: dict[Path, tuple[str, str]] = {
 
 def unreadable(at: Path, error: Exception, path: FilePath) -> Problem:
     """That a file gives nothing."""
-    return Problem(at, str(error) if at == KEY else f"{error} ({str(path)!r})", *_EXPECTED[at])
+    name = "" if at == KEY else _shown(path)
+    return Problem(at, f"{error} ({name})" if name else str(error), *_EXPECTED[at])
 
 
 def exposed_key() -> Caution:
@@ -63,11 +69,20 @@ def findings(files: Mapping[Path, tuple[FilePath, bytes]]) -> list[Problem | Cau
         except TypeError:
             found.append(Problem(at, "a key with a passphrase, which nobody could enter", *_EXPECTED[at]))
         except (ValueError, UnsupportedAlgorithm):
-            what = "a file without a private key" if at == KEY else f"no certificate in {str(path)!r}"
+            name = _shown(path) or "that file"
+            what = "a file without a private key" if at == KEY else f"no certificate in {name}"
             found.append(Problem(at, f"{what} that can be read", *_EXPECTED[at]))
     if chain and key is not None:
         found += _together(chain[0], key, (files[CERTIFICATE][0], files[KEY][0]))
     return found
+
+
+def _shown(path: FilePath) -> str:
+    """The end of a path; nothing of one that may be a key, also where that is one line without its frame."""
+    text = str(path)
+    if _LIKE_A_KEY.search(text) or not text.isprintable():
+        return ""
+    return repr(text if len(text) <= _MAX_SHOWN else f"...{text[3 - _MAX_SHOWN :]}")
 
 
 def _together(

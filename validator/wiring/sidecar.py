@@ -144,7 +144,7 @@ class Sidecar:
         self._providers.tend()
         self._background.append(asyncio.create_task(self._sweep(self.plane)))
         data = self._listening(settings.listen.data)
-        self._data = Listeners(self.plane.connection, data)
+        self._data = Listeners(self.plane, data)
         await self._data.serve(context, settings.limits.header_timeout_s)
         self.data_address = _shown(settings.listen.data, data)
         await self._open_bridge(store)
@@ -203,7 +203,7 @@ class Sidecar:
         self._providers.retire_unused(settings)
         self._providers.tend()
         if context is not None:
-            await self._data.serve(context, settings.limits.header_timeout_s)
+            self._data.renew(context, settings.limits.header_timeout_s)
         fixed = {
             "listen": _bound(settings) != _bound(old),
             "store": settings.store != old.store,
@@ -224,6 +224,7 @@ class Sidecar:
                 await asyncio.sleep(0)
         if self._data is not None:
             self._data.close()
+            await self._data.finish(self._settings.limits.drain_s)
         if self.plane is not None:
             await self.plane.drain(self._settings.limits.drain_s)
         await self._stop_control()
@@ -361,9 +362,10 @@ class Sidecar:
         return missing
 
     def _plane_state(self) -> PlaneState:
-        if self.plane is None:
-            return PlaneState(0, 0, 0)
-        return PlaneState(len(self.plane.connections), self.plane.refused_connections, self.plane.bad_requests)
+        plane, data = self.plane, self._data
+        if plane is None or data is None:
+            return PlaneState(0, 0, 0, {})
+        return PlaneState(plane.count, plane.refused_connections, plane.bad_requests, data.failures)
 
 
 async def _tls_context(settings: Settings) -> ssl.SSLContext | None:
