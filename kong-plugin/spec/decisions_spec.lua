@@ -85,10 +85,11 @@ describe("a decision", function()
 
   it("that is held and has time left is the answer, and says that nobody was asked", function()
     holds("1000.001\n" .. DENIED, 1)
-    local reply, err, cached = get()
+    local given = { authorization = "Bearer secret" }
+    local reply, err = get(60, given)
     assert.equal("cached", reply.body)
     assert.is_nil(err)
-    assert.is_true(cached)
+    assert.is_true(given.cached)
     assert.equal(0, asked)
   end)
 

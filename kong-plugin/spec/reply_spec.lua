@@ -101,10 +101,10 @@ describe("a well-formed reply", function()
       end
     end)
 
-    it("survives being stored, without its cookies: " .. text, function()
+    it("survives being stored, without its session: " .. text, function()
       local before = replies.parse(whole)
       local after = assert(replies.parse(replies.render(before)))
-      before.set_cookies, before.access_token, before.max_age = nil, nil, 0
+      before.set_cookies, before.session_id, before.access_token, before.max_age = nil, nil, nil, 0
       assert.same(before, after)
       assert.same(after, replies.parse_rendered(replies.render(before)))
       assert.equal(replies.parse_rendered(replies.render(before)), replies.parse_rendered(replies.render(before)))

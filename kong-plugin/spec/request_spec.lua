@@ -35,9 +35,10 @@ describe("what is asked about a request", function()
     ["an empty Authorization"] = { { authorization = "" }, { authorization = "" } },
   } do
     it("is " .. name, function()
-      local question = request.question(CONF, "/path", case[1], false)
+      local question, refusal = request.question(CONF, "orders", case[1], false)
+      assert.is_nil(refusal)
       assert.equal(case[1], question.received)
-      assert.equal("/path", question.path)
+      assert.equal("orders", question.service)
       assert.same(case[2], { authorization = question.authorization, cookie = question.cookie })
     end)
   end
@@ -54,8 +55,8 @@ describe("what is asked about a request", function()
       "malformed_credential" },
   } do
     it("is nothing where it has " .. name .. ": it is refused", function()
-      local question, refusal = request.question(CONF, "/path", case[1], case[2])
-      assert.is_nil(question)
+      local question, refusal = request.question(CONF, "orders", case[1], case[2])
+      assert.is_nil(question.cookie)
       assert.equal(401, refusal.status)
       assert.matches('"reason":"' .. case[3] .. '"', refusal.body)
       assert.matches("^Bearer", refusal.challenge)
@@ -66,7 +67,7 @@ describe("what is asked about a request", function()
     local received = setmetatable({}, { __index = function(_, name)
       error("looked for " .. name .. " in other spellings")
     end })
-    assert.is_nil(request.question(CONF, "/path", received, false).authorization)
+    assert.is_nil(request.question(CONF, "orders", received, false).authorization)
     request.hide_credentials(CONF, received)
   end)
 

@@ -7,20 +7,20 @@
 --   331 memo.lua
 --   365 lines.lua
 --   484 reply.lua
---   760 tls.lua
---   828 exchange.lua
---   963 health.lua
---  1014 sidecar.lua
---  1102 tracing.lua
---  1183 decisions.lua
---  1336 facts.lua
---  1405 cookies.lua
---  1463 request.lua
---  1532 session.lua
---  1626 target.lua
---  1706 settings.lua
---  1817 access.lua
---  1977 handler.lua
+--   759 tls.lua
+--   827 exchange.lua
+--   964 health.lua
+--  1015 sidecar.lua
+--  1103 tracing.lua
+--  1184 decisions.lua
+--  1339 facts.lua
+--  1408 cookies.lua
+--  1466 request.lua
+--  1540 session.lua
+--  1634 target.lua
+--  1714 settings.lua
+--  1825 access.lua
+--  1987 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -703,8 +703,8 @@ function _M.parse(bytes)
   return reply
 end
 
--- The reply as bytes that `parse` takes again, for a cache: without what belongs to one answer alone, cookies and a
--- minted token.
+-- The reply as bytes that `parse` takes again, for a cache: without what belongs to one credential's session, so that
+-- an application's credentials have the same, and without a minted token.
 function _M.render(reply)
   local head = { PREFIX .. reply.status .. " " }
   local function add(name, value)
@@ -714,7 +714,6 @@ function _M.render(reply)
     add(name, reply.identity and reply.identity[name])
   end
   add("X-Application-Groups", reply.groups)
-  add("X-Session-Id", reply.session_id)
   for name, value in pairs(reply.others or {}) do
     add(name, value)
   end
@@ -920,7 +919,9 @@ local function attempt(conf, target, request, deadline, pool)
     return nil, reused
   end
 
-  set_timeouts(sock, conf, deadline)
+  if not reused then -- one from the pool has taken no time
+    set_timeouts(sock, conf, deadline)
+  end
   local limit = conf.read_timeout_ms
   local read_deadline = limit and min(deadline, now() + limit / 1000) or deadline
   local reply, err, untouched = exchange(sock, request, read_deadline)
@@ -1284,11 +1285,12 @@ local function ttl_of(conf, reply)
   return min(conf.decision_cache_ttl_s, reply.max_age or 0)
 end
 
--- kong.cache's callback. `own` carries the whole answer, cookies and errors included, to the one request that asked.
-local function ask_for_all(conf, settings, question, own)
+-- kong.cache's callback. The question carries the whole answer, cookies and errors included, to the one request that
+-- asked.
+local function ask_for_all(conf, settings, question)
   local asked_at = now()
   local reply, err = ask(conf, settings, question, LOCKED_LIMIT_MS)
-  own.asked, own.reply, own.err = true, reply, err
+  question.asked, question.reply, question.err = true, reply, err
   if reply == denial.MALFORMED then
     return nil, "malformed" -- errors are not stored
   end
@@ -1301,25 +1303,26 @@ local function ask_for_all(conf, settings, question, own)
   return freeze(reply, expires_at), nil, left
 end
 
--- The sidecar's reply to the question (see request.question), nil, and whether nobody was asked for it; or nil and why
--- there is none.
+-- The sidecar's reply to the question (see request.question), which is told where nobody was asked for it; or nil and
+-- why there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
   local key = conf.decision_cache_ttl_s > 0 and settings.scope and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end
-  local own, began = {}, now()
-  local value, err, level = kong.cache:get(key, OPTIONS, ask_for_all, conf, settings, question, own)
-  if own.asked then
-    return own.reply, own.err
+  local began = now()
+  local value, err, level = kong.cache:get(key, OPTIONS, ask_for_all, conf, settings, question)
+  if question.asked then
+    return question.reply, question.err
   end
   if err then
     return nil, "the decision cache failed: " .. err
   end
   local reply = level ~= STALE and reply_in(conf, value)
   if reply then
-    return reply, nil, true
+    question.cached = true
+    return reply
   end
   -- Perhaps after waiting for one who had no answer for all.
   local left_ms = conf.timeout_ms - (now() - began) * 1000
@@ -1367,17 +1370,17 @@ local function headers_of(settings, reply)
 end
 
 -- Tells them, with how it ended. Called once for a request, before the answer is given.
---   known: { service, latency_ms, cached }
+--   question: { service, latency_ms, cached }
 --   reply: the sidecar's, or nil where there is none
 --   consumer: Kong's, or nil
-function _M.tell(settings, known, outcome, status, reply, consumer)
+function _M.tell(settings, question, outcome, status, reply, consumer)
   local identity = reply and reply.identity or NOTHING
   local facts = {
     outcome = outcome,
     status = status,
     reason = reason_of(reply),
     strategy = settings.strategy,
-    service = known.service,
+    service = question.service,
     application_id = identity["X-Application-Id"],
     application_name = identity["X-Application-Name"],
     credential_identifier = identity["X-Credential-Identifier"],
@@ -1386,8 +1389,8 @@ function _M.tell(settings, known, outcome, status, reply, consumer)
     session_id = reply and reply.session_id,
     consumer_id = consumer and consumer.id,
     headers = headers_of(settings, reply),
-    cached = known.cached,
-    latency_ms = known.latency_ms,
+    cached = question.cached,
+    latency_ms = question.latency_ms,
   }
   local shared = kong.ctx.shared
   shared[NAME] = facts
@@ -1477,27 +1480,32 @@ local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
 }
 
--- What is asked about the request, { path, authorization, cookie, received }, of which Authorization has yet to be
--- looked through before it is sent anywhere; or nil and the refusal that answers it. `truncated`: `received` may lack
--- some of the headers.
-function _M.question(conf, path, received, truncated)
+-- What is asked about the request, and what became of the question: { service, path, authorization, cookie,
+-- traceparent, received, latency_ms, cached }, of which Authorization has yet to be looked through before it is sent
+-- anywhere; and the refusal that answers it unasked, if any. `truncated`: there are more headers than Kong reads. One
+-- table, since each that a request makes is paid for again by the collector.
+function _M.question(conf, service, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
-  local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
+  local authorization, cookie, refusal = rawget(received, "authorization"), rawget(received, "cookie"), nil
   if type(authorization) == "table" then
-    return nil, denial.MULTIPLE
-  end
-  if truncated or type(cookie) == "table" then
-    return nil, denial.MALFORMED
-  end
-  if cookie then
-    if unsafe(cookie) then -- all of it: what is asked about and kept is a part of it alone
-      return nil, denial.MALFORMED
-    end
+    authorization, refusal = nil, denial.MULTIPLE
+  elseif truncated or type(cookie) == "table" or cookie and unsafe(cookie) then
+    refusal = denial.MALFORMED -- of the cookie all: what is asked about and kept is a part of it alone
+  elseif cookie then
     -- Only what is in the key of a kept decision is asked about: were the sidecar shown a cookie of another name, and
     -- did it know that one for a session, its answer would stand under the key of somebody without any.
     cookie = cookies.pick(cookie, conf.session_cookie_name)
   end
-  return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
+  return {
+    service = service,
+    path = nil,
+    authorization = authorization,
+    cookie = not refusal and cookie or nil,
+    traceparent = nil,
+    received = received,
+    latency_ms = 0,
+    cached = false,
+  }, refusal
 end
 
 -- Removes the session cookie, and no other, from what goes upstream.
@@ -1838,53 +1846,53 @@ local function service_name(conf)
   return service and service.name
 end
 
--- The reply that decides over the request, nil, and whether nobody was asked for it; or nil and why there is none.
-local function judge(conf, settings, service, received, truncated)
-  if not service then
+-- The reply that decides over the request, or nil and why there is none.
+local function judge(conf, settings, question)
+  if not question.service then
     return nil, "neither config.service nor a named Gateway Service says which service is called"
   end
-  local path, path_err = path_of(settings, service)
+  local path, path_err = path_of(settings, question.service)
   if not path then
     return nil, path_err
   end
-  local question, refusal = request.question(conf, path, received, truncated)
-  if not question then
-    return refusal
-  end
-  return decisions.get(conf, settings, question)
+  question.path = path
+  local began = now()
+  local reply, err = decisions.get(conf, settings, question)
+  question.latency_ms = floor((now() - began) * 1000 + 0.5)
+  return reply, err
 end
 
 -- `reply`: the sidecar's own 503, where it gave one.
-local function unavailable(settings, known, received, why, reply)
+local function unavailable(settings, question, received, why, reply)
   local log = reply and kong.log.warn or kong.log.err
   log("no decision: ", why)
-  facts.tell(settings, known, "unavailable", 503, reply)
+  facts.tell(settings, question, "unavailable", 503, reply)
   return denial.unavailable(received, reply)
 end
 
-local function let_application_through(conf, settings, known, received, reply)
+local function let_application_through(conf, settings, question, received, reply)
   local consumer
   if conf.consumer_by then
     local err
     consumer, err = consumers.of_application(conf, reply.identity)
     if err then
-      return unavailable(settings, known, received, "the consumer could not be looked up: " .. err)
+      return unavailable(settings, question, received, "the consumer could not be looked up: " .. err)
     end
   end
   local client_id = reply.identity["X-Credential-Identifier"]
   local minted = conf.forward_minted_token and reply.identity["X-Auth-Method"] == "client_credentials"
   if minted and not reply.access_token then
-    return unavailable(settings, known, received,
+    return unavailable(settings, question, received,
       "the sidecar gave no minted token; does the strategy set forward_minted_token?")
   end
   if conf.consumer_by and not consumer and not conf.consumer_optional then
     kong.log.notice("denied: no consumer with the ", conf.consumer_by, " of application ",
       reply.identity["X-Application-Id"])
-    facts.tell(settings, known, "denied", 403, reply)
+    facts.tell(settings, question, "denied", 403, reply)
     return denial.no_consumer(received)
   end
 
-  facts.tell(settings, known, "allowed", 200, reply, consumer)
+  facts.tell(settings, question, "allowed", 200, reply, consumer)
   identity.set_application(settings.names, reply)
   if consumer then
     identity.set_consumer(consumer)
@@ -1896,48 +1904,50 @@ local function let_application_through(conf, settings, known, received, reply)
   session.hold(reply)
 end
 
-local function let_anonymous_through(conf, settings, known, received, reply)
+local function let_anonymous_through(conf, settings, question, received, reply)
   local consumer, err = consumers.anonymous(conf.anonymous)
   if err then
-    return unavailable(settings, known, received, "the anonymous consumer could not be loaded: " .. err)
+    return unavailable(settings, question, received, "the anonymous consumer could not be loaded: " .. err)
   end
   if not consumer then
     kong.log.err("anonymous consumer '", conf.anonymous, "' is configured but does not exist")
-    facts.tell(settings, known, "unavailable", 500, reply)
+    facts.tell(settings, question, "unavailable", 500, reply)
     return denial.misconfigured(received)
   end
-  facts.tell(settings, known, "anonymous", 200, reply, consumer)
+  facts.tell(settings, question, "anonymous", 200, reply, consumer)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
 local function decide(conf, settings, received, truncated)
-  local service, began = service_name(conf), now()
-  local reply, err, cached = judge(conf, settings, service, received, truncated)
-  local known = { service = service, latency_ms = floor((now() - began) * 1000 + 0.5), cached = cached or false }
+  local question, reply = request.question(conf, service_name(conf), received, truncated)
+  local err
+  if not reply then
+    reply, err = judge(conf, settings, question)
+  end
   local nobody = reply and reply.status == 401 and conf.anonymous
   if conf.hide_credentials then -- also where it ends here, since Kong's logs tell a request's cookies
     request.hide_credentials(conf, received, nobody)
   end
   if not reply then
-    return unavailable(settings, known, received, err)
+    return unavailable(settings, question, received, err)
   end
   local status = reply.status
   if status == 200 then
-    return let_application_through(conf, settings, known, received, reply)
+    return let_application_through(conf, settings, question, received, reply)
   end
   if nobody then
-    return let_anonymous_through(conf, settings, known, received, reply)
+    return let_anonymous_through(conf, settings, question, received, reply)
   end
   if status == 404 then
-    return unavailable(settings, known, received,
+    return unavailable(settings, question, received,
       "the sidecar does not know every strategy of '" .. settings.strategy .. "'")
   end
   if status == 503 then
-    return unavailable(settings, known, received, "the sidecar answered 503", reply)
+    return unavailable(settings, question, received, "the sidecar answered 503", reply)
   end
-  facts.tell(settings, known, "denied", status, reply)
+  facts.tell(settings, question, "denied", status, reply)
   return denial.pass_on(conf, received, reply)
 end
 

@@ -22,53 +22,53 @@ local function service_name(conf)
   return service and service.name
 end
 
--- The reply that decides over the request, nil, and whether nobody was asked for it; or nil and why there is none.
-local function judge(conf, settings, service, received, truncated)
-  if not service then
+-- The reply that decides over the request, or nil and why there is none.
+local function judge(conf, settings, question)
+  if not question.service then
     return nil, "neither config.service nor a named Gateway Service says which service is called"
   end
-  local path, path_err = path_of(settings, service)
+  local path, path_err = path_of(settings, question.service)
   if not path then
     return nil, path_err
   end
-  local question, refusal = request.question(conf, path, received, truncated)
-  if not question then
-    return refusal
-  end
-  return decisions.get(conf, settings, question)
+  question.path = path
+  local began = now()
+  local reply, err = decisions.get(conf, settings, question)
+  question.latency_ms = floor((now() - began) * 1000 + 0.5)
+  return reply, err
 end
 
 -- `reply`: the sidecar's own 503, where it gave one.
-local function unavailable(settings, known, received, why, reply)
+local function unavailable(settings, question, received, why, reply)
   local log = reply and kong.log.warn or kong.log.err
   log("no decision: ", why)
-  facts.tell(settings, known, "unavailable", 503, reply)
+  facts.tell(settings, question, "unavailable", 503, reply)
   return denial.unavailable(received, reply)
 end
 
-local function let_application_through(conf, settings, known, received, reply)
+local function let_application_through(conf, settings, question, received, reply)
   local consumer
   if conf.consumer_by then
     local err
     consumer, err = consumers.of_application(conf, reply.identity)
     if err then
-      return unavailable(settings, known, received, "the consumer could not be looked up: " .. err)
+      return unavailable(settings, question, received, "the consumer could not be looked up: " .. err)
     end
   end
   local client_id = reply.identity["X-Credential-Identifier"]
   local minted = conf.forward_minted_token and reply.identity["X-Auth-Method"] == "client_credentials"
   if minted and not reply.access_token then
-    return unavailable(settings, known, received,
+    return unavailable(settings, question, received,
       "the sidecar gave no minted token; does the strategy set forward_minted_token?")
   end
   if conf.consumer_by and not consumer and not conf.consumer_optional then
     kong.log.notice("denied: no consumer with the ", conf.consumer_by, " of application ",
       reply.identity["X-Application-Id"])
-    facts.tell(settings, known, "denied", 403, reply)
+    facts.tell(settings, question, "denied", 403, reply)
     return denial.no_consumer(received)
   end
 
-  facts.tell(settings, known, "allowed", 200, reply, consumer)
+  facts.tell(settings, question, "allowed", 200, reply, consumer)
   identity.set_application(settings.names, reply)
   if consumer then
     identity.set_consumer(consumer)
@@ -80,48 +80,50 @@ local function let_application_through(conf, settings, known, received, reply)
   session.hold(reply)
 end
 
-local function let_anonymous_through(conf, settings, known, received, reply)
+local function let_anonymous_through(conf, settings, question, received, reply)
   local consumer, err = consumers.anonymous(conf.anonymous)
   if err then
-    return unavailable(settings, known, received, "the anonymous consumer could not be loaded: " .. err)
+    return unavailable(settings, question, received, "the anonymous consumer could not be loaded: " .. err)
   end
   if not consumer then
     kong.log.err("anonymous consumer '", conf.anonymous, "' is configured but does not exist")
-    facts.tell(settings, known, "unavailable", 500, reply)
+    facts.tell(settings, question, "unavailable", 500, reply)
     return denial.misconfigured(received)
   end
-  facts.tell(settings, known, "anonymous", 200, reply, consumer)
+  facts.tell(settings, question, "anonymous", 200, reply, consumer)
   identity.set_anonymous(consumer)
   kong.client.authenticate(consumer, nil)
 end
 
 -- Apart from `execute`, whose loops over headers LuaJIT would not compile as one piece with this.
 local function decide(conf, settings, received, truncated)
-  local service, began = service_name(conf), now()
-  local reply, err, cached = judge(conf, settings, service, received, truncated)
-  local known = { service = service, latency_ms = floor((now() - began) * 1000 + 0.5), cached = cached or false }
+  local question, reply = request.question(conf, service_name(conf), received, truncated)
+  local err
+  if not reply then
+    reply, err = judge(conf, settings, question)
+  end
   local nobody = reply and reply.status == 401 and conf.anonymous
   if conf.hide_credentials then -- also where it ends here, since Kong's logs tell a request's cookies
     request.hide_credentials(conf, received, nobody)
   end
   if not reply then
-    return unavailable(settings, known, received, err)
+    return unavailable(settings, question, received, err)
   end
   local status = reply.status
   if status == 200 then
-    return let_application_through(conf, settings, known, received, reply)
+    return let_application_through(conf, settings, question, received, reply)
   end
   if nobody then
-    return let_anonymous_through(conf, settings, known, received, reply)
+    return let_anonymous_through(conf, settings, question, received, reply)
   end
   if status == 404 then
-    return unavailable(settings, known, received,
+    return unavailable(settings, question, received,
       "the sidecar does not know every strategy of '" .. settings.strategy .. "'")
   end
   if status == 503 then
-    return unavailable(settings, known, received, "the sidecar answered 503", reply)
+    return unavailable(settings, question, received, "the sidecar answered 503", reply)
   end
-  facts.tell(settings, known, "denied", status, reply)
+  facts.tell(settings, question, "denied", status, reply)
   return denial.pass_on(conf, received, reply)
 end
 

@@ -102,11 +102,12 @@ local function ttl_of(conf, reply)
   return min(conf.decision_cache_ttl_s, reply.max_age or 0)
 end
 
--- kong.cache's callback. `own` carries the whole answer, cookies and errors included, to the one request that asked.
-local function ask_for_all(conf, settings, question, own)
+-- kong.cache's callback. The question carries the whole answer, cookies and errors included, to the one request that
+-- asked.
+local function ask_for_all(conf, settings, question)
   local asked_at = now()
   local reply, err = ask(conf, settings, question, LOCKED_LIMIT_MS)
-  own.asked, own.reply, own.err = true, reply, err
+  question.asked, question.reply, question.err = true, reply, err
   if reply == denial.MALFORMED then
     return nil, "malformed" -- errors are not stored
   end
@@ -119,25 +120,26 @@ local function ask_for_all(conf, settings, question, own)
   return freeze(reply, expires_at), nil, left
 end
 
--- The sidecar's reply to the question (see request.question), nil, and whether nobody was asked for it; or nil and why
--- there is none.
+-- The sidecar's reply to the question (see request.question), which is told where nobody was asked for it; or nil and
+-- why there is none.
 function _M.get(conf, settings, question)
   -- Kong's sandbox, made before there was a cache, has false in its place.
   local key = conf.decision_cache_ttl_s > 0 and settings.scope and kong.cache.get and key_of(settings, question)
   if not key then
     return ask(conf, settings, question)
   end
-  local own, began = {}, now()
-  local value, err, level = kong.cache:get(key, OPTIONS, ask_for_all, conf, settings, question, own)
-  if own.asked then
-    return own.reply, own.err
+  local began = now()
+  local value, err, level = kong.cache:get(key, OPTIONS, ask_for_all, conf, settings, question)
+  if question.asked then
+    return question.reply, question.err
   end
   if err then
     return nil, "the decision cache failed: " .. err
   end
   local reply = level ~= STALE and reply_in(conf, value)
   if reply then
-    return reply, nil, true
+    question.cached = true
+    return reply
   end
   -- Perhaps after waiting for one who had no answer for all.
   local left_ms = conf.timeout_ms - (now() - began) * 1000

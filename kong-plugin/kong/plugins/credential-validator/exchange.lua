@@ -93,7 +93,9 @@ local function attempt(conf, target, request, deadline, pool)
     return nil, reused
   end
 
-  set_timeouts(sock, conf, deadline)
+  if not reused then -- one from the pool has taken no time
+    set_timeouts(sock, conf, deadline)
+  end
   local limit = conf.read_timeout_ms
   local read_deadline = limit and min(deadline, now() + limit / 1000) or deadline
   local reply, err, untouched = exchange(sock, request, read_deadline)

@@ -32,17 +32,17 @@ local function headers_of(settings, reply)
 end
 
 -- Tells them, with how it ended. Called once for a request, before the answer is given.
---   known: { service, latency_ms, cached }
+--   question: { service, latency_ms, cached }
 --   reply: the sidecar's, or nil where there is none
 --   consumer: Kong's, or nil
-function _M.tell(settings, known, outcome, status, reply, consumer)
+function _M.tell(settings, question, outcome, status, reply, consumer)
   local identity = reply and reply.identity or NOTHING
   local facts = {
     outcome = outcome,
     status = status,
     reason = reason_of(reply),
     strategy = settings.strategy,
-    service = known.service,
+    service = question.service,
     application_id = identity["X-Application-Id"],
     application_name = identity["X-Application-Name"],
     credential_identifier = identity["X-Credential-Identifier"],
@@ -51,8 +51,8 @@ function _M.tell(settings, known, outcome, status, reply, consumer)
     session_id = reply and reply.session_id,
     consumer_id = consumer and consumer.id,
     headers = headers_of(settings, reply),
-    cached = known.cached,
-    latency_ms = known.latency_ms,
+    cached = question.cached,
+    latency_ms = question.latency_ms,
   }
   local shared = kong.ctx.shared
   shared[NAME] = facts

@@ -220,8 +220,8 @@ function _M.parse(bytes)
   return reply
 end
 
--- The reply as bytes that `parse` takes again, for a cache: without what belongs to one answer alone, cookies and a
--- minted token.
+-- The reply as bytes that `parse` takes again, for a cache: without what belongs to one credential's session, so that
+-- an application's credentials have the same, and without a minted token.
 function _M.render(reply)
   local head = { PREFIX .. reply.status .. " " }
   local function add(name, value)
@@ -231,7 +231,6 @@ function _M.render(reply)
     add(name, reply.identity and reply.identity[name])
   end
   add("X-Application-Groups", reply.groups)
-  add("X-Session-Id", reply.session_id)
   for name, value in pairs(reply.others or {}) do
     add(name, value)
   end

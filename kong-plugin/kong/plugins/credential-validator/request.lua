@@ -15,27 +15,32 @@ local _M = {
   MAX_HEADERS = 100, -- Kong's own default; beyond it nobody knows what the client sent
 }
 
--- What is asked about the request, { path, authorization, cookie, received }, of which Authorization has yet to be
--- looked through before it is sent anywhere; or nil and the refusal that answers it. `truncated`: `received` may lack
--- some of the headers.
-function _M.question(conf, path, received, truncated)
+-- What is asked about the request, and what became of the question: { service, path, authorization, cookie,
+-- traceparent, received, latency_ms, cached }, of which Authorization has yet to be looked through before it is sent
+-- anywhere; and the refusal that answers it unasked, if any. `truncated`: there are more headers than Kong reads. One
+-- table, since each that a request makes is paid for again by the collector.
+function _M.question(conf, service, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
-  local authorization, cookie = rawget(received, "authorization"), rawget(received, "cookie")
+  local authorization, cookie, refusal = rawget(received, "authorization"), rawget(received, "cookie"), nil
   if type(authorization) == "table" then
-    return nil, denial.MULTIPLE
-  end
-  if truncated or type(cookie) == "table" then
-    return nil, denial.MALFORMED
-  end
-  if cookie then
-    if unsafe(cookie) then -- all of it: what is asked about and kept is a part of it alone
-      return nil, denial.MALFORMED
-    end
+    authorization, refusal = nil, denial.MULTIPLE
+  elseif truncated or type(cookie) == "table" or cookie and unsafe(cookie) then
+    refusal = denial.MALFORMED -- of the cookie all: what is asked about and kept is a part of it alone
+  elseif cookie then
     -- Only what is in the key of a kept decision is asked about: were the sidecar shown a cookie of another name, and
     -- did it know that one for a session, its answer would stand under the key of somebody without any.
     cookie = cookies.pick(cookie, conf.session_cookie_name)
   end
-  return { path = path, authorization = authorization, cookie = cookie, traceparent = nil, received = received }
+  return {
+    service = service,
+    path = nil,
+    authorization = authorization,
+    cookie = not refusal and cookie or nil,
+    traceparent = nil,
+    received = received,
+    latency_ms = 0,
+    cached = false,
+  }, refusal
 end
 
 -- Removes the session cookie, and no other, from what goes upstream.
