@@ -33,7 +33,7 @@ from gateway.stub import After, Asked, Play, StubSidecar, problem, reply
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.programs]
 
-TIMEOUT_MS = 1000
+TIMEOUT_MS = 1500
 # An answer that takes longer hangs; what is more than the timeout is for a machine that is busy with other tests.
 LIMIT_S = TIMEOUT_MS / 1000 + 0.9
 
