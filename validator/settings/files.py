@@ -125,12 +125,13 @@ def _absolute(section: object, name: str, base: FilePath) -> FilePath | None:
 
 def _bundle(at: Path, path: FilePath) -> list[Problem | Caution]:
     expected, example = "the path of a PEM file with certificates", "/etc/ssl/certs/ca-certificates.crt"
+    shown = tls.shown_path(path) or "what may be a key and is not shown"
     try:
         content, _ = read_file(path, _MAX_BUNDLE_BYTES)
     except FileError as error:
-        return [Problem(at, f"{error} ({str(path)!r})", expected, example)]
+        return [Problem(at, f"{error} ({shown})", expected, example)]
     if b"-----BEGIN CERTIFICATE-----" not in content:
-        return [Problem(at, f"no certificate in {str(path)!r}", expected, example)]
+        return [Problem(at, f"no certificate in {shown}", expected, example)]
     return []
 
 

@@ -38,7 +38,7 @@ _EXPECTED: dict[Path, tuple[str, str]] = {
 
 def unreadable(at: Path, error: Exception, path: FilePath) -> Problem:
     """That a file gives nothing."""
-    name = "" if at == KEY else _shown(path)
+    name = "" if at == KEY else shown_path(path)
     return Problem(at, f"{error} ({name})" if name else str(error), *_EXPECTED[at])
 
 
@@ -69,7 +69,7 @@ def findings(files: Mapping[Path, tuple[FilePath, bytes]]) -> list[Problem | Cau
         except TypeError:
             found.append(Problem(at, "a key with a passphrase, which nobody could enter", *_EXPECTED[at]))
         except (ValueError, UnsupportedAlgorithm):
-            name = _shown(path) or "that file"
+            name = shown_path(path) or "that file"
             what = "a file without a private key" if at == KEY else f"no certificate in {name}"
             found.append(Problem(at, f"{what} that can be read", *_EXPECTED[at]))
     if chain and key is not None:
@@ -77,7 +77,7 @@ def findings(files: Mapping[Path, tuple[FilePath, bytes]]) -> list[Problem | Cau
     return found
 
 
-def _shown(path: FilePath) -> str:
+def shown_path(path: FilePath) -> str:
     """The end of a path; nothing of one that may be a key, also where that is one line without its frame."""
     text = str(path)
     if _LIKE_A_KEY.search(text) or not text.isprintable():
