@@ -2,25 +2,25 @@
 -- Made by scripts/stream-plugin from kong-plugin/kong/plugins/credential-validator/: change those files instead.
 -- The first line of each module is here line
 --    41 consumers.lua
---    74 denial.lua
---   186 identity.lua
---   331 memo.lua
---   365 lines.lua
---   484 reply.lua
---   759 tls.lua
---   827 exchange.lua
---   964 health.lua
---  1015 sidecar.lua
---  1103 tracing.lua
---  1184 decisions.lua
---  1339 facts.lua
---  1408 cookies.lua
---  1466 request.lua
---  1540 session.lua
---  1634 target.lua
---  1714 settings.lua
---  1825 access.lua
---  1987 handler.lua
+--    74 memo.lua
+--   108 lines.lua
+--   227 reply.lua
+--   502 denial.lua
+--   616 identity.lua
+--   761 tls.lua
+--   829 exchange.lua
+--   966 health.lua
+--  1017 sidecar.lua
+--  1105 tracing.lua
+--  1186 decisions.lua
+--  1341 facts.lua
+--  1410 cookies.lua
+--  1468 request.lua
+--  1542 session.lua
+--  1636 target.lua
+--  1716 settings.lua
+--  1827 access.lua
+--  1989 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -65,263 +65,6 @@ end
 -- The consumer by id or username that stands for nobody; as above.
 function _M.anonymous(name)
   return kong.cache:get(kong.db.consumers:cache_key(name), CACHE, kong.client.load_consumer, name, true)
-end
-
-return _M
-end
-
-modules["kong.plugins.credential-validator.denial"] = function(...)
--- Law of this file: what a client is told when its request does not pass. Nothing here says how the sidecar fares,
--- beyond what the sidecar itself said.
-
-local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
-local type = type
-
-local PROBLEM_JSON = "application/problem+json"
-local RETRY_AFTER_S = "5" -- where the sidecar names no time
-local INVALID_REQUEST = 'Bearer error="invalid_request"' -- RFC 6750 section 3.1; RFC 9110 wants a challenge on a 401
-local HTTP_2 = 2
-
-local SENTENCES = {
-  [400] = "Connection names a header that is not hop by hop.",
-  [401] = "A valid credential is required.",
-  [403] = "The application is not allowed to call this service.",
-  [429] = "Too many failed tries for this client; try again later.",
-  [500] = "The gateway is not set up to answer this request.",
-  [503] = "The request could not be judged; try again later.",
-}
-local TITLES = {
-  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
-  [503] = "Service Unavailable",
-}
-
-local function problem(status, reason)
-  return '{"type":"about:blank","title":"' .. TITLES[status] .. '","status":' .. status .. ',"detail":"'
-    .. SENTENCES[status] .. '"' .. (reason and (',"reason":"' .. reason .. '"') or "") .. "}"
-end
-
-local UNAVAILABLE, IDP_UNAVAILABLE = problem(503), problem(503, "idp_unavailable")
-local BAD_REQUEST, MISCONFIGURED, NO_CONSUMER = problem(400), problem(500), problem(403)
-
-local function refusal(reason)
-  return { status = 401, challenge = INVALID_REQUEST, content_type = PROBLEM_JSON, body = problem(401, reason) }
-end
-
--- Refusals that need no sidecar, in the form of its replies.
-local _M = { MALFORMED = refusal("malformed_credential"), MULTIPLE = refusal("multiple_credentials") }
-
-local function is_grpc(received)
-  local content_type = rawget(received, "content-type")
-  return type(content_type) == "string" and find(content_type, "application/grpc", 1, true) == 1
-    and kong.request.get_http_version() == HTTP_2
-end
-
--- Without a Content-Type, Kong makes grpc-status and grpc-message of status and body.
-local function exit(received, status, body, headers)
-  if is_grpc(received) then
-    headers["Content-Type"] = nil
-    return kong.response.exit(status, SENTENCES[status], headers)
-  end
-  return kong.response.exit(status, body, headers)
-end
-
--- RFC 9110 section 11.5: the realm is the operator's to name.
-local function challenge_of(conf, reply)
-  local challenge, realm = reply.challenge, conf.realm
-  if not challenge or not realm then
-    return challenge
-  end
-  local named = 'realm="' .. realm .. '"'
-  local text, count = gsub(challenge, 'realm="[^"]*"', (gsub(named, "%%", "%%%%")))
-  if count > 0 then
-    return text
-  end
-  local scheme, rest = match(challenge, "^([%w-]+)(.*)$")
-  if rest == "" then
-    return scheme .. " " .. named
-  end
-  return scheme and sub(rest, 1, 1) == " " and scheme .. " " .. named .. "," .. rest or challenge
-end
-
--- Ends the request with the sidecar's 401, 403 or 429.
-function _M.pass_on(conf, received, reply)
-  return exit(received, reply.status, reply.body, {
-    ["Content-Type"] = reply.content_type,
-    ["WWW-Authenticate"] = challenge_of(conf, reply),
-    ["Retry-After"] = reply.retry_after,
-  })
-end
-
--- Ends the request with 503; `reply` is the sidecar's own 503, where it gave one.
-function _M.unavailable(received, reply)
-  local idp = reply and find(reply.body, '"reason"%s*:%s*"idp_unavailable"')
-  return exit(received, 503, idp and IDP_UNAVAILABLE or UNAVAILABLE, {
-    ["Content-Type"] = PROBLEM_JSON,
-    ["Retry-After"] = reply and reply.retry_after or RETRY_AFTER_S,
-  })
-end
-
--- Ends the request with 400: it asks for headers to be removed that it may not touch.
-function _M.bad_request(received)
-  return exit(received, 400, BAD_REQUEST, { ["Content-Type"] = PROBLEM_JSON })
-end
-
--- Ends the request with 403: no consumer of Kong's stands for the application.
-function _M.no_consumer(received)
-  return exit(received, 403, NO_CONSUMER, { ["Content-Type"] = PROBLEM_JSON })
-end
-
--- Ends the request with 500: the operator's log says why.
-function _M.misconfigured(received)
-  return exit(received, 500, MISCONFIGURED, { ["Content-Type"] = PROBLEM_JSON })
-end
-
-return _M
-end
-
-modules["kong.plugins.credential-validator.identity"] = function(...)
--- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
-
-local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
-local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
-local type = type
-local get_headers = ngx.req.get_headers
-
-local ALL = 0 -- for ngx.req.get_headers: without a limit
-
--- Set by this plugin alone, or after it in the plugins' order.
-local OURS = {
-  "x-application-id", "x-application-name", "x-auth-method", "x-session-id", "x-application-groups",
-  "x-consumer-groups", "x-authenticated-groups",
-}
--- Set by any authentication plugin.
-local SHARED = {
-  "x-credential-identifier", "x-consumer-id", "x-consumer-custom-id", "x-consumer-username", "x-anonymous-consumer",
-}
-
-local _M = {}
-
-local function add(names, name, kind)
-  names.kinds[name] = kind
-  -- How any of them begins: other headers need no second look.
-  names.first[byte(name)] = true
-end
-
--- The headers that are removed, and `upstream`, those of the strategy's own, each { name, lower }.
-function _M.names(upstream_headers)
-  local names = { kinds = {}, first = {}, upstream = {} }
-  for at, name in ipairs(upstream_headers or {}) do
-    names.upstream[at] = { name = name, lower = lower(name) }
-    add(names, lower(name), "ours")
-  end
-  for _, name in ipairs(OURS) do
-    add(names, name, "ours")
-  end
-  for _, name in ipairs(SHARED) do
-    add(names, name, "shared")
-  end
-  return names
-end
-
--- Kong lets underscores through, and a CGI or WSGI upstream reads them as hyphens, in any mixture.
-local function kind_of(names, name)
-  local spelled = find(name, "_", 1, true) and gsub(name, "_", "-") or name
-  return names.kinds[spelled], spelled == name
-end
-
--- Removes every identity header from the request that goes upstream. `received` are the request's headers, read with
--- a limit of `limit` lines. With `keep_shared`, another plugin has authenticated this request and has set those
--- headers that it shares with this one. Returns all headers, and whether `received` may lack some of them.
-function _M.clear(names, received, limit, keep_shared)
-  local clear_header, first = kong.service.request.clear_header, names.first
-  local count = 0
-  for name, value in pairs(received) do
-    count = count + (type(value) == "table" and #value or 1)
-    if first[byte(name)] then
-      local kind, exact = kind_of(names, name)
-      if kind and not (keep_shared and exact and kind == "shared") then
-        clear_header(name)
-      end
-    end
-  end
-  if count < limit or limit == ALL then
-    return received, false
-  end
-  return _M.clear(names, get_headers(ALL), ALL, keep_shared), true
-end
-
--- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
--- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
-function _M.named_in_connection(names, received)
-  local connection = rawget(received, "connection")
-  if not connection or connection == "keep-alive" or connection == "close" then
-    return false
-  end
-  connection = type(connection) == "table" and concat(connection, ",") or connection
-  for name in gmatch(lower(connection), "[^,%s]+") do
-    if name == "authorization" or kind_of(names, name) then
-      return true
-    end
-  end
-  return false
-end
-
--- Tells the upstream which application calls; on a cleared request.
-function _M.set_application(names, reply)
-  local set_header = kong.service.request.set_header
-  local identity = reply.identity
-  -- One by one: the loop would keep LuaJIT from compiling what is around it.
-  set_header("X-Application-Id", identity["X-Application-Id"])
-  set_header("X-Credential-Identifier", identity["X-Credential-Identifier"])
-  set_header("X-Auth-Method", identity["X-Auth-Method"])
-  if identity["X-Application-Name"] ~= "" then
-    set_header("X-Application-Name", identity["X-Application-Name"])
-  end
-  if reply.groups then
-    set_header("X-Application-Groups", reply.groups)
-  end
-  if reply.others and names.upstream[1] then
-    for _, header in ipairs(names.upstream) do
-      local value = reply.others[header.lower]
-      if value then
-        set_header(header.name, value)
-      end
-    end
-  end
-end
-
--- The one of the strategy's headers that a reply gives in a form that nobody may be told, or nil.
-function _M.misfit(names, reply)
-  for _, header in ipairs(names.upstream) do
-    if reply.others and reply.others[header.lower] == false then
-      return header.name
-    end
-  end
-  return nil
-end
-
--- Tells the upstream which of Kong's consumers calls; on a cleared request.
-function _M.set_consumer(consumer)
-  local set_header = kong.service.request.set_header
-  set_header("X-Consumer-ID", consumer.id)
-  if consumer.custom_id then
-    set_header("X-Consumer-Custom-ID", consumer.custom_id)
-  end
-  if consumer.username then
-    set_header("X-Consumer-Username", consumer.username)
-  end
-end
-
--- Tells the upstream that nobody is known, under the name that the operator gave to nobody; on a cleared request.
-function _M.set_anonymous(consumer)
-  kong.service.request.set_header("X-Anonymous-Consumer", "true")
-  _M.set_consumer(consumer)
 end
 
 return _M
@@ -750,6 +493,265 @@ end
 function _M.reason_in(body)
   local _, _, reason = find(body, '"reason"%s*:%s*"([%l_]+)"')
   return reason
+end
+
+return _M
+end
+
+modules["kong.plugins.credential-validator.denial"] = function(...)
+-- Law of this file: what a client is told when its request does not pass. Nothing here says how the sidecar fares,
+-- beyond what the sidecar itself said.
+
+local reason_in = require("kong.plugins.credential-validator.reply").reason_in
+
+local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
+
+local PROBLEM_JSON = "application/problem+json"
+local RETRY_AFTER_S = "5" -- where the sidecar names no time
+local INVALID_REQUEST = 'Bearer error="invalid_request"' -- RFC 6750 section 3.1; RFC 9110 wants a challenge on a 401
+local HTTP_2 = 2
+
+local SENTENCES = {
+  [400] = "Connection names a header that is not hop by hop.",
+  [401] = "A valid credential is required.",
+  [403] = "The application is not allowed to call this service.",
+  [429] = "Too many failed tries for this client; try again later.",
+  [500] = "The gateway is not set up to answer this request.",
+  [503] = "The request could not be judged; try again later.",
+}
+local TITLES = {
+  [400] = "Bad Request", [401] = "Unauthorized", [403] = "Forbidden", [500] = "Internal Server Error",
+  [503] = "Service Unavailable",
+}
+
+local function problem(status, reason)
+  return '{"type":"about:blank","title":"' .. TITLES[status] .. '","status":' .. status .. ',"detail":"'
+    .. SENTENCES[status] .. '"' .. (reason and (',"reason":"' .. reason .. '"') or "") .. "}"
+end
+
+local UNAVAILABLE, IDP_UNAVAILABLE = problem(503), problem(503, "idp_unavailable")
+local BAD_REQUEST, MISCONFIGURED, NO_CONSUMER = problem(400), problem(500), problem(403)
+
+local function refusal(reason)
+  return { status = 401, challenge = INVALID_REQUEST, content_type = PROBLEM_JSON, body = problem(401, reason) }
+end
+
+-- Refusals that need no sidecar, in the form of its replies.
+local _M = { MALFORMED = refusal("malformed_credential"), MULTIPLE = refusal("multiple_credentials") }
+
+local function is_grpc(received)
+  local content_type = rawget(received, "content-type")
+  return type(content_type) == "string" and find(content_type, "application/grpc", 1, true) == 1
+    and kong.request.get_http_version() == HTTP_2
+end
+
+-- Without a Content-Type, Kong makes grpc-status and grpc-message of status and body.
+local function exit(received, status, body, headers)
+  if is_grpc(received) then
+    headers["Content-Type"] = nil
+    return kong.response.exit(status, SENTENCES[status], headers)
+  end
+  return kong.response.exit(status, body, headers)
+end
+
+-- RFC 9110 section 11.5: the realm is the operator's to name.
+local function challenge_of(conf, reply)
+  local challenge, realm = reply.challenge, conf.realm
+  if not challenge or not realm then
+    return challenge
+  end
+  local named = 'realm="' .. realm .. '"'
+  local text, count = gsub(challenge, 'realm="[^"]*"', (gsub(named, "%%", "%%%%")))
+  if count > 0 then
+    return text
+  end
+  local scheme, rest = match(challenge, "^([%w-]+)(.*)$")
+  if rest == "" then
+    return scheme .. " " .. named
+  end
+  return scheme and sub(rest, 1, 1) == " " and scheme .. " " .. named .. "," .. rest or challenge
+end
+
+-- Ends the request with the sidecar's 401, 403 or 429.
+function _M.pass_on(conf, received, reply)
+  return exit(received, reply.status, reply.body, {
+    ["Content-Type"] = reply.content_type,
+    ["WWW-Authenticate"] = challenge_of(conf, reply),
+    ["Retry-After"] = reply.retry_after,
+  })
+end
+
+-- Ends the request with 503; `reply` is the sidecar's own 503, where it gave one.
+function _M.unavailable(received, reply)
+  local idp = reply and reason_in(reply.body) == "idp_unavailable"
+  return exit(received, 503, idp and IDP_UNAVAILABLE or UNAVAILABLE, {
+    ["Content-Type"] = PROBLEM_JSON,
+    ["Retry-After"] = reply and reply.retry_after or RETRY_AFTER_S,
+  })
+end
+
+-- Ends the request with 400: it asks for headers to be removed that it may not touch.
+function _M.bad_request(received)
+  return exit(received, 400, BAD_REQUEST, { ["Content-Type"] = PROBLEM_JSON })
+end
+
+-- Ends the request with 403: no consumer of Kong's stands for the application.
+function _M.no_consumer(received)
+  return exit(received, 403, NO_CONSUMER, { ["Content-Type"] = PROBLEM_JSON })
+end
+
+-- Ends the request with 500: the operator's log says why.
+function _M.misconfigured(received)
+  return exit(received, 500, MISCONFIGURED, { ["Content-Type"] = PROBLEM_JSON })
+end
+
+return _M
+end
+
+modules["kong.plugins.credential-validator.identity"] = function(...)
+-- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
+
+local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
+local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
+local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
+  return from[key]
+end
+local type = type
+local get_headers = ngx.req.get_headers
+
+local ALL = 0 -- for ngx.req.get_headers: without a limit
+
+-- Set by this plugin alone, or after it in the plugins' order.
+local OURS = {
+  "x-application-id", "x-application-name", "x-auth-method", "x-session-id", "x-application-groups",
+  "x-consumer-groups", "x-authenticated-groups",
+}
+-- Set by any authentication plugin.
+local SHARED = {
+  "x-credential-identifier", "x-consumer-id", "x-consumer-custom-id", "x-consumer-username", "x-anonymous-consumer",
+}
+
+local _M = {}
+
+local function add(names, name, kind)
+  names.kinds[name] = kind
+  -- How any of them begins: other headers need no second look.
+  names.first[byte(name)] = true
+end
+
+-- The headers that are removed, and `upstream`, those of the strategy's own, each { name, lower }.
+function _M.names(upstream_headers)
+  local names = { kinds = {}, first = {}, upstream = {} }
+  for at, name in ipairs(upstream_headers or {}) do
+    names.upstream[at] = { name = name, lower = lower(name) }
+    add(names, lower(name), "ours")
+  end
+  for _, name in ipairs(OURS) do
+    add(names, name, "ours")
+  end
+  for _, name in ipairs(SHARED) do
+    add(names, name, "shared")
+  end
+  return names
+end
+
+-- Kong lets underscores through, and a CGI or WSGI upstream reads them as hyphens, in any mixture.
+local function kind_of(names, name)
+  local spelled = find(name, "_", 1, true) and gsub(name, "_", "-") or name
+  return names.kinds[spelled], spelled == name
+end
+
+-- Removes every identity header from the request that goes upstream. `received` are the request's headers, read with
+-- a limit of `limit` lines. With `keep_shared`, another plugin has authenticated this request and has set those
+-- headers that it shares with this one. Returns all headers, and whether `received` may lack some of them.
+function _M.clear(names, received, limit, keep_shared)
+  local clear_header, first = kong.service.request.clear_header, names.first
+  local count = 0
+  for name, value in pairs(received) do
+    count = count + (type(value) == "table" and #value or 1)
+    if first[byte(name)] then
+      local kind, exact = kind_of(names, name)
+      if kind and not (keep_shared and exact and kind == "shared") then
+        clear_header(name)
+      end
+    end
+  end
+  if count < limit or limit == ALL then
+    return received, false
+  end
+  return _M.clear(names, get_headers(ALL), ALL, keep_shared), true
+end
+
+-- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
+-- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
+function _M.named_in_connection(names, received)
+  local connection = rawget(received, "connection")
+  if not connection or connection == "keep-alive" or connection == "close" then
+    return false
+  end
+  connection = type(connection) == "table" and concat(connection, ",") or connection
+  for name in gmatch(lower(connection), "[^,%s]+") do
+    if name == "authorization" or kind_of(names, name) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Tells the upstream which application calls; on a cleared request.
+function _M.set_application(names, reply)
+  local set_header = kong.service.request.set_header
+  local identity = reply.identity
+  -- One by one: the loop would keep LuaJIT from compiling what is around it.
+  set_header("X-Application-Id", identity["X-Application-Id"])
+  set_header("X-Credential-Identifier", identity["X-Credential-Identifier"])
+  set_header("X-Auth-Method", identity["X-Auth-Method"])
+  if identity["X-Application-Name"] ~= "" then
+    set_header("X-Application-Name", identity["X-Application-Name"])
+  end
+  if reply.groups then
+    set_header("X-Application-Groups", reply.groups)
+  end
+  if reply.others and names.upstream[1] then
+    for _, header in ipairs(names.upstream) do
+      local value = reply.others[header.lower]
+      if value then
+        set_header(header.name, value)
+      end
+    end
+  end
+end
+
+-- The one of the strategy's headers that a reply gives in a form that nobody may be told, or nil.
+function _M.misfit(names, reply)
+  for _, header in ipairs(names.upstream) do
+    if reply.others and reply.others[header.lower] == false then
+      return header.name
+    end
+  end
+  return nil
+end
+
+-- Tells the upstream which of Kong's consumers calls; on a cleared request.
+function _M.set_consumer(consumer)
+  local set_header = kong.service.request.set_header
+  set_header("X-Consumer-ID", consumer.id)
+  if consumer.custom_id then
+    set_header("X-Consumer-Custom-ID", consumer.custom_id)
+  end
+  if consumer.username then
+    set_header("X-Consumer-Username", consumer.username)
+  end
+end
+
+-- Tells the upstream that nobody is known, under the name that the operator gave to nobody; on a cleared request.
+function _M.set_anonymous(consumer)
+  kong.service.request.set_header("X-Anonymous-Consumer", "true")
+  _M.set_consumer(consumer)
 end
 
 return _M

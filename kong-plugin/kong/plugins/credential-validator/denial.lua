@@ -1,6 +1,8 @@
 -- Law of this file: what a client is told when its request does not pass. Nothing here says how the sidecar fares,
 -- beyond what the sidecar itself said.
 
+local reason_in = require("kong.plugins.credential-validator.reply").reason_in
+
 local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
 local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
   return from[key]
@@ -84,7 +86,7 @@ end
 
 -- Ends the request with 503; `reply` is the sidecar's own 503, where it gave one.
 function _M.unavailable(received, reply)
-  local idp = reply and find(reply.body, '"reason"%s*:%s*"idp_unavailable"')
+  local idp = reply and reason_in(reply.body) == "idp_unavailable"
   return exit(received, 503, idp and IDP_UNAVAILABLE or UNAVAILABLE, {
     ["Content-Type"] = PROBLEM_JSON,
     ["Retry-After"] = reply and reply.retry_after or RETRY_AFTER_S,
