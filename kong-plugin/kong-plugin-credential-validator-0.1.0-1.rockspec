@@ -31,6 +31,7 @@ build = {
     ["kong.plugins.credential-validator.identity"] = "kong/plugins/credential-validator/identity.lua",
     ["kong.plugins.credential-validator.lines"] = "kong/plugins/credential-validator/lines.lua",
     ["kong.plugins.credential-validator.memo"] = "kong/plugins/credential-validator/memo.lua",
+    ["kong.plugins.credential-validator.received"] = "kong/plugins/credential-validator/received.lua",
     ["kong.plugins.credential-validator.reply"] = "kong/plugins/credential-validator/reply.lua",
     ["kong.plugins.credential-validator.request"] = "kong/plugins/credential-validator/request.lua",
     ["kong.plugins.credential-validator.schema"] = "kong/plugins/credential-validator/schema.lua",

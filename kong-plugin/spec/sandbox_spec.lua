@@ -218,6 +218,10 @@ describe("in Kong's sandbox", function()
       module.put(memo, "a", 1)
       assert.equal(1, module.get(memo, "a"))
     end,
+    received = function(module)
+      assert.equal("Bearer secret", module(RECEIVED, "authorization"))
+      assert.is_nil(module(RECEIVED, "x-missing"))
+    end,
     reply = function(module)
       local reply = module.parse(ALLOWED)
       assert.equal(200, module.parse_rendered(module.render(reply)).status)

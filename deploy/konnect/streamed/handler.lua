@@ -1,26 +1,27 @@
 -- The Kong plugin credential-validator 0.1.0 in one file, for Kong's custom plugin streaming. Apache-2.0.
 -- Made by scripts/stream-plugin from kong-plugin/kong/plugins/credential-validator/: change those files instead.
 -- The first line of each module is here line
---    41 consumers.lua
---    74 memo.lua
---   108 lines.lua
---   227 reply.lua
---   502 denial.lua
---   616 identity.lua
---   761 tls.lua
---   829 exchange.lua
---   966 health.lua
---  1017 sidecar.lua
---  1105 tracing.lua
---  1186 decisions.lua
---  1341 facts.lua
---  1410 cookies.lua
---  1468 request.lua
---  1542 session.lua
---  1636 target.lua
---  1716 settings.lua
---  1827 access.lua
---  1989 handler.lua
+--    42 consumers.lua
+--    75 received.lua
+--    85 memo.lua
+--   119 lines.lua
+--   238 reply.lua
+--   513 denial.lua
+--   625 identity.lua
+--   769 tls.lua
+--   837 exchange.lua
+--   974 health.lua
+--  1025 sidecar.lua
+--  1113 tracing.lua
+--  1193 decisions.lua
+--  1348 facts.lua
+--  1417 cookies.lua
+--  1475 request.lua
+--  1547 session.lua
+--  1641 target.lua
+--  1721 settings.lua
+--  1832 access.lua
+--  1994 handler.lua
 
 local installed = require
 local modules, loaded = {}, {}
@@ -68,6 +69,16 @@ function _M.anonymous(name)
 end
 
 return _M
+end
+
+modules["kong.plugins.credential-validator.received"] = function(...)
+-- Law of this file: a request's headers are read under their own names, in lower case, and under no other spelling: the
+-- table that holds them would look for one that is missing in every other way it can be written.
+
+-- Kong's sandbox for streamed plugins has no rawget.
+return rawget or function(received, name)
+  return received[name]
+end
 end
 
 modules["kong.plugins.credential-validator.memo"] = function(...)
@@ -502,12 +513,10 @@ modules["kong.plugins.credential-validator.denial"] = function(...)
 -- Law of this file: what a client is told when its request does not pass. Nothing here says how the sidecar fares,
 -- beyond what the sidecar itself said.
 
+local header_in = require "kong.plugins.credential-validator.received"
 local reason_in = require("kong.plugins.credential-validator.reply").reason_in
 
 local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 
 local PROBLEM_JSON = "application/problem+json"
@@ -544,7 +553,7 @@ end
 local _M = { MALFORMED = refusal("malformed_credential"), MULTIPLE = refusal("multiple_credentials") }
 
 local function is_grpc(received)
-  local content_type = rawget(received, "content-type")
+  local content_type = header_in(received, "content-type")
   return type(content_type) == "string" and find(content_type, "application/grpc", 1, true) == 1
     and kong.request.get_http_version() == HTTP_2
 end
@@ -615,11 +624,10 @@ end
 modules["kong.plugins.credential-validator.identity"] = function(...)
 -- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
 
+local header_in = require "kong.plugins.credential-validator.received"
+
 local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
 local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 local get_headers = ngx.req.get_headers
 
@@ -689,7 +697,7 @@ end
 -- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
 -- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
 function _M.named_in_connection(names, received)
-  local connection = rawget(received, "connection")
+  local connection = header_in(received, "connection")
   if not connection or connection == "keep-alive" or connection == "close" then
     return false
   end
@@ -1104,11 +1112,10 @@ end
 modules["kong.plugins.credential-validator.tracing"] = function(...)
 -- Law of this file: the call to the sidecar as a part of the request's trace (W3C Trace Context), where there is one.
 
+local header_in = require "kong.plugins.credential-validator.received"
+
 local byte, find, format, gsub, match = string.byte, string.find, string.format, string.gsub, string.match
 local rep, sub = string.rep, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 
 local HEX = "[%da-f]"
@@ -1129,7 +1136,7 @@ end
 
 -- The client's own, its trace id and its flags; or nil where it is not well-formed.
 local function received_traceparent(received)
-  local value = rawget(received, "traceparent")
+  local value = header_in(received, "traceparent")
   if type(value) ~= "string" then
     return nil
   end
@@ -1469,11 +1476,9 @@ modules["kong.plugins.credential-validator.request"] = function(...)
 
 local cookies = require "kong.plugins.credential-validator.cookies"
 local denial = require "kong.plugins.credential-validator.denial"
+local header_in = require "kong.plugins.credential-validator.received"
 local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
 
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local lower, match, type = string.lower, string.match, type
 
 local OURS = { basic = true, bearer = true }
@@ -1488,7 +1493,7 @@ local _M = {
 -- table, since each that a request makes is paid for again by the collector.
 function _M.question(conf, service, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
-  local authorization, cookie, refusal = rawget(received, "authorization"), rawget(received, "cookie"), nil
+  local authorization, cookie, refusal = header_in(received, "authorization"), header_in(received, "cookie"), nil
   if type(authorization) == "table" then
     authorization, refusal = nil, denial.MULTIPLE
   elseif truncated or type(cookie) == "table" or cookie and unsafe(cookie) then
@@ -1512,7 +1517,7 @@ end
 
 -- Removes the session cookie, and no other, from what goes upstream.
 function _M.hide_session(conf, received)
-  local cookie = rawget(received, "cookie")
+  local cookie = header_in(received, "cookie")
   if not cookie then
     return
   end
@@ -1527,7 +1532,7 @@ end
 -- Removes the credential, whatever it is. With `only_ours`, an Authorization of a scheme that is judged elsewhere is
 -- left to the authentication plugin that comes after this one.
 function _M.hide_credentials(conf, received, only_ours)
-  local authorization = rawget(received, "authorization")
+  local authorization = header_in(received, "authorization")
   local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
   if not scheme or OURS[lower(scheme)] then
     kong.service.request.clear_header("Authorization")

@@ -1,12 +1,10 @@
 -- Law of this file: what a client is told when its request does not pass. Nothing here says how the sidecar fares,
 -- beyond what the sidecar itself said.
 
+local header_in = require "kong.plugins.credential-validator.received"
 local reason_in = require("kong.plugins.credential-validator.reply").reason_in
 
 local find, gsub, match, sub = string.find, string.gsub, string.match, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 
 local PROBLEM_JSON = "application/problem+json"
@@ -43,7 +41,7 @@ end
 local _M = { MALFORMED = refusal("malformed_credential"), MULTIPLE = refusal("multiple_credentials") }
 
 local function is_grpc(received)
-  local content_type = rawget(received, "content-type")
+  local content_type = header_in(received, "content-type")
   return type(content_type) == "string" and find(content_type, "application/grpc", 1, true) == 1
     and kong.request.get_http_version() == HTTP_2
 end

@@ -1,10 +1,9 @@
 -- Law of this file: which headers tell the upstream who is calling, and that none of them comes from the client.
 
+local header_in = require "kong.plugins.credential-validator.received"
+
 local byte, concat, find, gmatch = string.byte, table.concat, string.find, string.gmatch
 local gsub, ipairs, lower, pairs = string.gsub, ipairs, string.lower, pairs
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 local get_headers = ngx.req.get_headers
 
@@ -74,7 +73,7 @@ end
 -- Whether the request's own Connection header names one of those that tell who is calling, or Authorization: Kong
 -- removes what is named there as hop by hop (RFC 9110 section 7.6.1), and does so after its plugins.
 function _M.named_in_connection(names, received)
-  local connection = rawget(received, "connection")
+  local connection = header_in(received, "connection")
   if not connection or connection == "keep-alive" or connection == "close" then
     return false
   end

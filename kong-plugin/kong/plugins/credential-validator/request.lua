@@ -2,11 +2,9 @@
 
 local cookies = require "kong.plugins.credential-validator.cookies"
 local denial = require "kong.plugins.credential-validator.denial"
+local header_in = require "kong.plugins.credential-validator.received"
 local unsafe = require("kong.plugins.credential-validator.sidecar").unsafe
 
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local lower, match, type = string.lower, string.match, type
 
 local OURS = { basic = true, bearer = true }
@@ -21,7 +19,7 @@ local _M = {
 -- table, since each that a request makes is paid for again by the collector.
 function _M.question(conf, service, received, truncated)
   -- Names come in lower case; a look at one that is missing would have the others tried in other spellings.
-  local authorization, cookie, refusal = rawget(received, "authorization"), rawget(received, "cookie"), nil
+  local authorization, cookie, refusal = header_in(received, "authorization"), header_in(received, "cookie"), nil
   if type(authorization) == "table" then
     authorization, refusal = nil, denial.MULTIPLE
   elseif truncated or type(cookie) == "table" or cookie and unsafe(cookie) then
@@ -45,7 +43,7 @@ end
 
 -- Removes the session cookie, and no other, from what goes upstream.
 function _M.hide_session(conf, received)
-  local cookie = rawget(received, "cookie")
+  local cookie = header_in(received, "cookie")
   if not cookie then
     return
   end
@@ -60,7 +58,7 @@ end
 -- Removes the credential, whatever it is. With `only_ours`, an Authorization of a scheme that is judged elsewhere is
 -- left to the authentication plugin that comes after this one.
 function _M.hide_credentials(conf, received, only_ours)
-  local authorization = rawget(received, "authorization")
+  local authorization = header_in(received, "authorization")
   local scheme = only_ours and type(authorization) == "string" and match(authorization, "^([%w-]+) ")
   if not scheme or OURS[lower(scheme)] then
     kong.service.request.clear_header("Authorization")

@@ -1,10 +1,9 @@
 -- Law of this file: the call to the sidecar as a part of the request's trace (W3C Trace Context), where there is one.
 
+local header_in = require "kong.plugins.credential-validator.received"
+
 local byte, find, format, gsub, match = string.byte, string.find, string.format, string.gsub, string.match
 local rep, sub = string.rep, string.sub
-local rawget = rawget or function(from, key) -- not in Kong's sandbox for streamed plugins
-  return from[key]
-end
 local type = type
 
 local HEX = "[%da-f]"
@@ -25,7 +24,7 @@ end
 
 -- The client's own, its trace id and its flags; or nil where it is not well-formed.
 local function received_traceparent(received)
-  local value = rawget(received, "traceparent")
+  local value = header_in(received, "traceparent")
   if type(value) ~= "string" then
     return nil
   end
