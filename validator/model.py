@@ -209,6 +209,43 @@ class Revocation:
     expires_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ClientRecord:
+    """A client that was registered dynamically.
+
+    Attributes:
+        sealed: how it is managed at the identity provider, sealed; "" once it is deleted.
+        adopted: whether ``application_id`` is the one that Konnect named, and no longer one of our own.
+        deleted_at: seconds since the epoch; ``None`` while the client exists.
+    """
+
+    strategy: str
+    client_id: str
+    application_id: str
+    sealed: str
+    adopted: bool = False
+    deleted_at: float | None = None
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    def __repr__(self) -> str:
+        return f"ClientRecord({self.strategy}, {self.client_id}, {self.application_id}, deleted={self.deleted})"
+
+
+class Knowledge(Enum):
+    """How far what is held in memory is the whole truth about applications and revocations.
+
+    ``CURRENT``: it is. ``BEHIND``: others may have written what is not known here, so that what is absent cannot
+    be denied. ``REFUSED``: it has been so for longer than the operator accepts, and nothing is decided by it.
+    """
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    REFUSED = "refused"
+
+
 class Endpoint(StrEnum):
     """What is asked of an identity provider; a metric label."""
 

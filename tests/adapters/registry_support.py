@@ -5,9 +5,10 @@ Law of this file: nothing here judges.
 
 import contextlib
 
-from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite import SqliteRegistry
+from support_registry import StoredRegistry
+
 from validator.model import Application, Method, Origin, Proof, RegistrationStatus
+from validator.registry.index import MemoryRegistry
 from validator.testing import ManualClock
 
 A_GUID = "3F0C1C9E-AAAA-4000-8000-00000000000B"
@@ -66,7 +67,7 @@ def filed(application: Application) -> Application:
 async def opened(path, clock=None, epoch=None, *, own=True):
     clock = clock or ManualClock()
     memory = MemoryRegistry(clock=clock, epoch=epoch or RecordingEpoch(), strategies=["plain", "azure"])
-    registry = await SqliteRegistry.open(path, memory=memory, clock=clock, own=own)
+    registry = await StoredRegistry.open(path, memory=memory, clock=clock, own=own)
     try:
         yield registry, memory
     finally:
@@ -78,5 +79,5 @@ def proof(client_id="c1", token_id=None):
 
 
 async def on_thread(registry, sql):
-    """Runs a statement on the registry's own connection."""
-    await registry._on_thread(lambda: registry._opened.connection.execute(sql).fetchall())
+    """What a statement returns on the file's own connection."""
+    return await registry.file._on_thread(lambda: registry.file._opened.connection.execute(sql).fetchall())

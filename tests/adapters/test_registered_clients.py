@@ -1,10 +1,10 @@
 """Clients that were registered dynamically: on the disk with their applications, all or nothing."""
 
 import pytest
-from clients_support import only, opened_clients
-from registry_support import A_GUID, RecordingEpoch, app, filed, on_thread, proof
+from clients_support import only
+from registry_support import A_GUID, RecordingEpoch, app, filed, on_thread, opened, proof
 
-from validator.adapters.sqlite_clients import DELETED_KEPT_S
+from validator.adapters.sqlite_rows import GONE_KEPT_S
 from validator.errors import Unavailable
 from validator.model import Method, Proof, Revocation, Session
 from validator.ports import Conflict, NotFound, ReadOnly
@@ -28,7 +28,7 @@ def epoch():
 
 @pytest.fixture
 async def pair(path, clock, epoch):
-    async with opened_clients(path, clock, epoch) as made:
+    async with opened(path, clock, epoch) as made:
         yield made
 
 
@@ -38,9 +38,9 @@ def block(client_id, clock, strategy="plain"):
 
 class TestRecord:
     async def test_survives_with_its_application(self, path):
-        async with opened_clients(path) as (store, _):
+        async with opened(path) as (store, _):
             await store.record(app("1", "c1"), "sealed")
-        async with opened_clients(path) as (store, memory):
+        async with opened(path) as (store, memory):
             record = await only(store, "c1")
             assert (record.strategy, record.client_id, record.application_id) == ("plain", "c1", "1")
             assert (record.sealed, record.adopted, record.deleted) == ("sealed", False, False)
@@ -95,7 +95,7 @@ class TestRecord:
             await store.records("c1")
 
     async def test_a_closed_store_says_so(self, path):
-        async with opened_clients(path) as (store, _):
+        async with opened(path) as (store, _):
             pass
         with pytest.raises(Unavailable):
             await store.records("c1")
@@ -104,20 +104,18 @@ class TestRecord:
 
 
 async def on_count(store, table):
-    rows = await store._on_thread(
-        lambda: store._opened.connection.execute(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608
-    )
-    return rows[0][0]
+    ((count,),) = await on_thread(store, f"SELECT count(*) FROM {table}")  # noqa: S608
+    return count
 
 
 class TestAdopt:
     async def test_moves_everything_to_the_new_id(self, path, clock):
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             await store.record(app("1", "c1", services="orders billing"), "sealed")
             adopted = await store.adopt("1", "konnect", "Name")
             assert adopted == memory.find("plain", "c1")
             assert store.get("1") is None
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             found = memory.find("plain", "c1")
             assert (found.id, found.name) == ("konnect", "Name")
             assert set(found.registrations) == {"orders", "billing"}
@@ -133,11 +131,11 @@ class TestAdopt:
         assert (await only(store, "c1")).adopted
 
     async def test_what_was_revoked_stays_revoked(self, path, clock):
-        async with opened_clients(path, clock) as (store, _):
+        async with opened(path, clock) as (store, _):
             await store.record(app("1", "c1"), "sealed")
             await store.revoke(Revocation("application_id", "1"))
             await store.adopt("1", "konnect", "Name")
-        async with opened_clients(path, clock) as (_, memory):
+        async with opened(path, clock) as (_, memory):
             assert memory.covers(proof("c1"), memory.find("plain", "c1"))
 
     async def test_refusals(self, pair):
@@ -158,12 +156,12 @@ class TestAdopt:
 
 class TestForget:
     async def test_application_record_and_block_at_once(self, path, clock):
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             await store.record(app("1", "c1"), "sealed")
             await store.forget(block("c1", clock))
             assert memory.find("plain", "c1") is None
             assert memory.covers(proof("c1"), None)
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             record = await only(store, "c1")
             assert (record.deleted, record.sealed) == (True, "")
             assert memory.find("plain", "c1") is None
@@ -188,7 +186,7 @@ class TestForget:
         assert [r.deleted for r in await store.records("c1")] == [False, True]  # azure, plain
 
     async def test_one_that_the_file_shadows_goes_as_well(self, path, clock):
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             await store.record(app("1", "c1"), "sealed")
             memory.load_file([filed(app("f", "c1"))])
             await store.forget(block("c1", clock))
@@ -218,7 +216,7 @@ class TestForget:
         for number in (1, 2):
             await store.record(app(str(number), f"c{number}"), "sealed")
         await store.forget(block("c1", clock))
-        clock.advance(DELETED_KEPT_S - 1)
+        clock.advance(GONE_KEPT_S - 1)
         await store.forget(block("c2", clock))
         assert len(await store.records("c1")) == 1
         clock.advance(1)
@@ -248,11 +246,11 @@ class TestSessionsOf:
 
     async def test_ends_what_was_opened_before_also_after_a_restart(self, path, clock, epoch):
         now = clock.now()
-        async with opened_clients(path, clock, epoch) as (store, _):
+        async with opened(path, clock, epoch) as (store, _):
             epoch.taken()
             await store.revoke(Revocation("sessions_of", "c1", "plain", now, now + 100))
             assert epoch.taken() == [("client", "plain", "c1")]
-        async with opened_clients(path, clock) as (_, memory):
+        async with opened(path, clock) as (_, memory):
             assert memory.covers(self.session_proof(now - 1), None)
             assert memory.covers(self.session_proof(now), None)
             assert memory.covers(self.session_proof(now + 0.001), None)  # by a clock that was set back since
@@ -270,10 +268,10 @@ class TestSessionsOf:
             for ends in ((100, 50), (50, 100)):
                 clock_of_this = ManualClock()
                 file = path.with_name(f"{first}-{ends[0]}.db")
-                async with opened_clients(file, clock_of_this) as (store, _):
+                async with opened(file, clock_of_this) as (store, _):
                     for at, end in zip((first, second), ends, strict=True):
                         await store.revoke(Revocation("sessions_of", "c1", "plain", now + at, now + end))
-                async with opened_clients(file, clock_of_this) as (_, memory):
+                async with opened(file, clock_of_this) as (_, memory):
                     clock_of_this.advance(21)
                     assert memory.covers(self.session_proof(now + 20), None)
                     assert not memory.covers(self.session_proof(now + 21), None)

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from clients_support import only, opened_clients
-from registry_support import app, proof
+from clients_support import only
+from registry_support import app, opened, proof
 
 from validator.adapters.sqlite_file import VERSION, StoreError
 from validator.model import RegistrationStatus, Revocation
@@ -77,16 +77,16 @@ class TestOlderFiles:
     async def test_version_1_is_brought_up_with_all_it_holds(self, path, clock):
         of_version_1(path)
         for _ in range(2):  # and stays so
-            async with opened_clients(path, clock) as (store, memory):
+            async with opened(path, clock) as (store, memory):
                 assert dict(memory.find("plain", "c1").registrations) == {"orders": RegistrationStatus.APPROVED}
                 assert memory.covers(proof(token_id="revoked"), None)
                 assert memory.covers(proof("c9"), None)
                 assert await store.records("c1") == []
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             await store.record(app("2", "c2"), "sealed")
             await store.revoke(Revocation("sessions_of", "c2", "plain", 1.0, 9e9))
             await store.delete("1")
-        async with opened_clients(path, clock) as (store, memory):
+        async with opened(path, clock) as (store, memory):
             assert (await only(store, "c2")).sealed == "sealed"
             assert [r.kind for r in memory.revocations()].count("sessions_of") == 1
         assert version_of(path) == VERSION
@@ -95,7 +95,7 @@ class TestOlderFiles:
         of_version_1(path)
         new = tmp_path / "new.db"
         for file in (path, new):
-            async with opened_clients(file):
+            async with opened(file):
                 pass
         assert schema_of(path) == schema_of(new)
 
@@ -106,7 +106,7 @@ class TestOlderFiles:
             connection.commit()
         before = schema_of(path)
         with pytest.raises(StoreError):
-            async with opened_clients(path):
+            async with opened(path):
                 pass
         assert (version_of(path), schema_of(path)) == (1, before)
 
@@ -116,7 +116,7 @@ class TestOlderFiles:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute(f"PRAGMA user_version = {version}")
         with pytest.raises(StoreError, match="no version"):
-            async with opened_clients(path):
+            async with opened(path):
                 pass
         assert version_of(path) == version
 
@@ -148,7 +148,7 @@ class TestAfterKill:
             asyncio.run(self._all_there(path, recorded, forgotten))
 
     async def _all_there(self, path, recorded, forgotten):
-        async with opened_clients(path) as (store, memory):
+        async with opened(path) as (store, memory):
             for client_id in recorded | forgotten:
                 record = await only(store, client_id)
                 application = memory.find("plain", client_id)
@@ -161,9 +161,11 @@ class TestAfterKill:
 _WRITER = """
 import asyncio, sys, uuid
 from pathlib import Path
-from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite_clients import SqliteClients
+from validator.adapters.sqlite import SqliteStore
 from validator.model import Application, Revocation
+from validator.registry.index import MemoryRegistry
+from validator.registry.journal import LocalJournal
+from validator.registry.writer import RegistryWriter
 from validator.testing import ManualClock
 
 class Epoch:
@@ -174,7 +176,13 @@ class Epoch:
 async def main():
     clock = ManualClock()
     memory = MemoryRegistry(clock=clock, epoch=Epoch(), strategies=["plain"])
-    store = await SqliteClients.open(Path(sys.argv[1]), memory=memory, clock=clock)
+    file, loaded = await SqliteStore.open(Path(sys.argv[1]), clock=clock)
+    memory.load_stored(*loaded)
+
+    async def apply(changes):
+        memory.apply_changes(changes)
+
+    store = RegistryWriter(memory, LocalJournal(file, apply), clock=clock, store=file)
     number = 0
     while True:
         number, new = number + 1, str(uuid.uuid4())

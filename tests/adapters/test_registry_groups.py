@@ -5,7 +5,6 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from clients_support import opened_clients
 from registry_support import RecordingEpoch, app, filed, opened
 
 from validator.adapters.sqlite_file import VERSION
@@ -82,11 +81,11 @@ class TestKept:
             assert [memory.get(each).groups for each in "12"] == [("silver", "gold"), ()]
 
     async def test_other_changes_leave_them(self, path):
-        async with opened_clients(path) as (store, _):
+        async with opened(path) as (store, _):
             await store.record(app("1", "c1", groups=("gold", "internal")), "sealed")
             await store.set_registration("1", "more", RegistrationStatus.PENDING)
             await store.adopt("1", "konnects", "Another name")
-        async with opened_clients(path) as (_, memory):
+        async with opened(path) as (_, memory):
             assert memory.get("konnects").groups == ("gold", "internal")
 
     async def test_equal_ones_are_held_once(self, path):
@@ -124,7 +123,7 @@ class TestTold:
 class TestUpgrade:
     async def test_a_file_of_version_2_opens_with_all_it_holds(self, of_version_2):
         for _ in range(2):  # and stays so
-            async with opened_clients(of_version_2) as (store, memory):
+            async with opened(of_version_2) as (store, memory):
                 one, two = memory.get("1"), memory.get("2")
                 assert (one.name, one.client_id, one.active, one.groups) == ("One", "c1", True, ())
                 assert dict(one.registrations) == {
@@ -139,8 +138,8 @@ class TestUpgrade:
         assert query(of_version_2, "PRAGMA integrity_check") == [("ok",)]
 
     async def test_and_takes_groups_from_then_on(self, of_version_2):
-        async with opened_clients(of_version_2) as (store, memory):
+        async with opened(of_version_2) as (store, memory):
             await store.replace(replace(memory.get("1"), groups=("gold", "internal")))
-        async with opened_clients(of_version_2) as (_, memory):
+        async with opened(of_version_2) as (_, memory):
             assert memory.get("1").groups == ("gold", "internal")
             assert memory.get("2").groups == ()

@@ -3,9 +3,9 @@
 import pytest
 from registry_support import A_GUID, RecordingEpoch, app, filed
 
-from validator.adapters.memory import MemoryRegistry
 from validator.model import Method, Origin, Proof, Revocation, Session
 from validator.ports import Conflict
+from validator.registry.index import MemoryRegistry
 from validator.testing import ManualClock
 
 
@@ -310,6 +310,13 @@ class TestRevocations:
         memory.forget_expired()
         assert [r.value for r in memory.revocations()] == ["for good"]
         assert memory._expiries == []
+
+    def test_two_blocks_of_one_client_may_end_in_the_same_moment(self, memory, clock):
+        for strategy in ("plain", None, "azure"):
+            memory.revoke(Revocation("client_id", "c1", strategy, expires_at=clock.now() + 10))
+        clock.advance(10)
+        memory.forget_expired()
+        assert len(memory._revocations) == 0
 
     def test_the_newest_first_and_bounded(self, memory):
         for number in range(5):

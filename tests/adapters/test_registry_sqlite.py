@@ -85,9 +85,9 @@ class TestDurability:
         modes = {p.name: oct(p.stat().st_mode & 0o777) for p in path.parent.iterdir()}
         files = ("state.db", "state.db-wal", "state.db-shm", "state.db.lock")
         assert modes == dict.fromkeys(files, "0o600")
-        ask = registry._opened.connection.execute
+        ask = registry.file._opened.connection.execute
         settings = [
-            await registry._on_thread(lambda name=name: ask(f"PRAGMA {name}").fetchone()[0])
+            await registry.file._on_thread(lambda name=name: ask(f"PRAGMA {name}").fetchone()[0])
             for name in ("journal_mode", "synchronous", "foreign_keys", "user_version")
         ]
         assert settings == ["wal", 2, 1, VERSION]
@@ -125,9 +125,11 @@ _ROOT = Path(__file__).parents[2]
 _WRITER = """
 import asyncio, sys, uuid
 from pathlib import Path
-from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite import SqliteRegistry
+from validator.adapters.sqlite import SqliteStore
 from validator.model import Application, RegistrationStatus, Revocation
+from validator.registry.index import MemoryRegistry
+from validator.registry.journal import LocalJournal
+from validator.registry.writer import RegistryWriter
 from validator.testing import ManualClock
 
 class Epoch:
@@ -138,7 +140,13 @@ class Epoch:
 async def main():
     clock = ManualClock()
     memory = MemoryRegistry(clock=clock, epoch=Epoch(), strategies=["plain"])
-    registry = await SqliteRegistry.open(Path(sys.argv[1]), memory=memory, clock=clock)
+    file, loaded = await SqliteStore.open(Path(sys.argv[1]), clock=clock)
+    memory.load_stored(*loaded)
+
+    async def apply(changes):
+        memory.apply_changes(changes)
+
+    registry = RegistryWriter(memory, LocalJournal(file, apply), clock=clock, store=file)
     while True:
         new = str(uuid.uuid4())
         await registry.revoke(Revocation("jti", new))
@@ -181,7 +189,7 @@ class TestWrites:
         registry, _ = pair
         events = []
         epoch.look = lambda: events.append("told")
-        await registry._on_thread(registry._opened.connection.set_trace_callback, events.append)
+        await registry.file._on_thread(registry.file._opened.connection.set_trace_callback, events.append)
         for write in (
             registry.create(app("1", "c1")),
             registry.set_registration("1", "billing", RegistrationStatus.APPROVED),
@@ -276,7 +284,7 @@ class TestWrites:
     async def test_a_caller_who_goes_away_takes_no_write_with_him(self, path, epoch):
         async with opened(path, epoch=epoch) as (registry, memory):
             gate = threading.Event()
-            held = asyncio.get_running_loop().run_in_executor(registry._thread, gate.wait, 10)
+            held = asyncio.get_running_loop().run_in_executor(registry.file._thread, gate.wait, 10)
             writing = asyncio.create_task(registry.create(app("1", "c1")))
             failing = asyncio.create_task(registry.create(app("1", "c1")))
             await asyncio.sleep(0)

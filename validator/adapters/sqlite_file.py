@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 3
+VERSION = 4
 _APPLICATION_ID = 0x4B435652  # "KCVR" in the file's header: tells our file from any other program's
 _BUSY_TIMEOUT_S = 2.0  # a backup may hold the lock for a moment; a caller should not wait for it much longer
 _OWNED_TRIES, _OWNED_POLL_S = 20, 0.05  # a predecessor may be about to end
@@ -43,6 +43,29 @@ _REGISTERED_CLIENTS = """
         PRIMARY KEY (strategy, client_key)
     ) STRICT, WITHOUT ROWID
     """
+_SHARING = (
+    """
+    CREATE TABLE versions (
+        key BLOB PRIMARY KEY,  -- as core.changes writes it
+        version INTEGER NOT NULL,
+        unshared INTEGER NOT NULL CHECK (unshared IN (0, 1)),  -- others have not been told
+        ends_at REAL,  -- until when the row is kept; NULL: as long as what it is about is stored
+        mark TEXT  -- of what is not to be used again; with ends_at alone the key is no more
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX versions_by_end ON versions (ends_at) WHERE ends_at IS NOT NULL",
+    "CREATE INDEX versions_unshared ON versions (key) WHERE unshared = 1",
+    """
+    CREATE TABLE shared_log (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        entry TEXT NOT NULL,
+        mark TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        at REAL NOT NULL  -- when it was written here
+    ) STRICT
+    """,
+    "CREATE INDEX registered_clients_by_end ON registered_clients (deleted_at) WHERE deleted_at IS NOT NULL",
+)
 _TABLES = (
     """
     CREATE TABLE applications (
@@ -66,6 +89,7 @@ _TABLES = (
     """,
     *_REVOCATIONS,
     _REGISTERED_CLIENTS,
+    *_SHARING,
 )
 # From each version to the next, all steps in one transaction.
 _UPGRADES = {
@@ -78,6 +102,7 @@ _UPGRADES = {
         _REGISTERED_CLIENTS,
     ),
     2: ("ALTER TABLE applications ADD COLUMN group_names TEXT NOT NULL DEFAULT ''",),
+    3: _SHARING,
 }
 
 
@@ -103,6 +128,14 @@ class Opened:
     def still_there(self) -> bool:
         """Whether the path still leads to the file that was opened."""
         return self.path is None or _identity(self.path) == self.identity
+
+    def another(self) -> sqlite3.Connection | None:
+        """A connection for reading one consistent view while others are written; ``None``: there is no file."""
+        if self.path is None:
+            return None
+        connection = sqlite3.connect(str(self.path), timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
 
 def connect(path: Path | None, *, own: bool = True) -> Opened:

@@ -12,7 +12,7 @@ import structlog
 from validator.caching import Caches, Moment, Reply, Tally
 from validator.core import sessions
 from validator.core.extract import extract
-from validator.core.registry import authorize
+from validator.core.registry import authorize, demand
 from validator.core.sealing import NONCE_BYTES
 from validator.errors import AuthError, Denied, Unavailable
 from validator.model import (
@@ -158,7 +158,8 @@ class Pipeline:
             return False
         if not strategy.authenticators[proof.method].still_holds(proof):
             return False
-        application = authorize(self._registry.find(strategy.name, proof.client_id), route.service)
+        known = self._registry.find(strategy.name, proof.client_id)
+        application = authorize(known, route.service, self._registry.knowledge)
         # The session that the answer names is to count as well.
         evidence = proof if proof.opens is None else proof._replace(session=proof.opens)
         if self._revocations.covers(evidence, application):
@@ -195,6 +196,7 @@ class Pipeline:
         proof: Proof | None = None
         picked_by: str | None = None
         try:
+            demand(self._registry.knowledge)
             credential = extract(
                 asked.authorization, asked.session, max_token_bytes=route.strategy.max_token_bytes
             )
@@ -207,6 +209,8 @@ class Pipeline:
                 if isinstance(credential, ClientCredentials):
                     picked_by = credential.client_id
                 if not whose:
+                    # Whose a client id is, the registry says; whose a token is, the token itself.
+                    demand(self._registry.knowledge, whole=isinstance(credential, ClientCredentials))
                     route.strategy.authenticators[method].disown(credential, now)
                 own_key = route.key(asked.authorization, asked.session)
             strategy = route.strategy
@@ -350,10 +354,11 @@ class Pipeline:
         answer is not kept."""
         strategy = route.strategy
         epoch = self._epoch.value
+        demand(self._registry.knowledge)
         application = self._registry.find(strategy.name, proof.client_id)
         if self._revocations.covers(proof, application):
             raise Denied(Reason.REVOKED, "the client, application, token or session was revoked")
-        application = authorize(application, route.service)
+        application = authorize(application, route.service, self._registry.knowledge)
         session, fresh = self._session(strategy, proof, application, now)
         cookie = None
         if session is not None and fresh:

@@ -3,24 +3,24 @@
 Law of this file: everything that is asked while a request waits (which application a client id means, whether
 anything of a proof has been revoked) is answered here from memory, and every change is made first here and
 then told to the epoch, with no ``await`` between, so that no reply is judged on the old state under the new
-epoch. Nothing here is durable; a store keeps the truth and calls ``apply``, ``remove``, ``revoke`` and
-``unrevoke`` after its commit.
+epoch. Nothing here is durable: what is to last is committed by a journal, and applied after that.
 
 What it costs at 10^6 stored applications (CPython 3.11, one core): see ``docs/control-plane.md``.
 """
 
 import heapq
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 
+from validator.core.changes import ApplicationChange, Change, ClientChange, Forgotten, RevocationChange
 from validator.core.registry import canonical_client_id
-from validator.model import Application, Origin, Proof, Revocation
+from validator.core.revocations import normal_revocation
+from validator.model import Application, Knowledge, Origin, Proof, Revocation
 from validator.ports import Clock, Conflict, Epoch
-
-REVOCATION_KINDS = ("client_id", "application_id", "session_id", "jti", "sessions_of")
+from validator.registry.marks import Marks
+from validator.registry.places import Applications, Place, place
 
 # Beyond so many changed places one touch of everything is cheaper than the touches one by one, and a reload
 # that rewrites this much of the file has made most cached replies doubtful anyway.
@@ -28,8 +28,8 @@ _MAX_NARROW_TOUCHES = 1000
 
 _by_id = attrgetter("id")
 
-_Place = tuple[str, str]  # strategy, canonical client id
 _Key = tuple[str, str | None, str]  # kind, strategy, value
+_Sortable = tuple[str, str, str]  # the same, with "" for any strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,75 +38,6 @@ class Shadowed:
 
     stored: Application
     by: Application
-
-
-def normal_revocation(revocation: Revocation) -> Revocation:
-    """The form under which revocations are compared: a client id in its canonical form.
-
-    Raises:
-        ValueError: an unknown kind, a strategy beside anything but a client's, or none beside its sessions.
-    """
-    if revocation.kind not in REVOCATION_KINDS:
-        raise ValueError(f"unknown kind of revocation {revocation.kind!r}; known: {', '.join(REVOCATION_KINDS)}")
-    if revocation.kind == "sessions_of" and revocation.strategy is None:
-        raise ValueError("the sessions of a client are those under one strategy: name it")
-    if revocation.kind in {"client_id", "sessions_of"}:
-        return replace(revocation, value=canonical_client_id(revocation.value))
-    if revocation.strategy is not None:
-        raise ValueError("a strategy narrows a client_id alone")
-    return revocation
-
-
-class _Index:
-    """Applications of one origin: by id, by place, and in order of id within each strategy.
-
-    Dictionaries nested by strategy spare a tuple for each application.
-    """
-
-    __slots__ = ("by_client", "by_id", "order")
-
-    def __init__(self, applications: Iterable[Application] = ()) -> None:
-        self.by_id: dict[str, Application] = {}
-        self.by_client: dict[str, dict[str, Application]] = {}
-        self.order: dict[str, list[str]] = {}
-        for application in applications:
-            clients = self.by_client.setdefault(application.strategy, {})
-            client = _client_key(application)
-            if application.id in self.by_id:
-                raise ValueError(f"two applications have the id {application.id!r}")
-            if client in clients:
-                raise ValueError(
-                    f"the applications {clients[client].id!r} and {application.id!r} have the same client id "
-                    f"{application.client_id!r} under the strategy {application.strategy!r}"
-                )
-            self.by_id[application.id] = application
-            clients[client] = application
-            self.order.setdefault(application.strategy, []).append(application.id)
-        for ids in self.order.values():
-            ids.sort()
-
-    def at(self, strategy: str, client: str) -> Application | None:
-        clients = self.by_client.get(strategy)
-        return clients.get(client) if clients else None
-
-    def put(self, application: Application) -> None:
-        self.by_id[application.id] = application
-        self.by_client.setdefault(application.strategy, {})[_client_key(application)] = application
-        insort(self.order.setdefault(application.strategy, []), application.id)
-
-    def pop(self, application_id: str) -> Application | None:
-        application = self.by_id.pop(application_id, None)
-        if application is not None:
-            del self.by_client[application.strategy][canonical_client_id(application.client_id)]
-            ids = self.order[application.strategy]
-            del ids[bisect_left(ids, application_id)]
-        return application
-
-    def beyond(self, after: str, strategy: str | None) -> Iterator[Application]:
-        """In order of id, at a cost that grows with what is taken and not with what is held."""
-        orders = self.order.values() if strategy is None else [self.order.get(strategy, [])]
-        runs = (islice(ids, bisect_right(ids, after), None) for ids in orders)
-        return (self.by_id[application_id] for application_id in heapq.merge(*runs))
 
 
 class MemoryRegistry:
@@ -119,16 +50,34 @@ class MemoryRegistry:
         clock: compared with ``expires_at`` of a revocation.
         epoch: told of every change, as narrowly as it reaches.
         strategies: the configured names; a client id revoked without a strategy is touched under each.
+
+    Attributes:
+        client_changes: counts the changes of registered clients, whose records are not held here: whoever goes by
+            a record that he read before it moved reads it again.
     """
 
     def __init__(self, *, clock: Clock, epoch: Epoch, strategies: Collection[str]) -> None:
         self._clock = clock
         self._epoch = epoch
         self._strategies = frozenset(strategies)
-        self._file = _Index()
-        self._stored = _Index()
+        self._file = Applications()
+        self._stored = Applications()
         self._revocations: dict[_Key, Revocation] = {}
-        self._expiries: list[tuple[float, _Key]] = []
+        self._expiries: list[tuple[float, _Sortable]] = []
+        self._marks = Marks(clock)
+        self._knowledge = Knowledge.CURRENT
+        self.client_changes = 0
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """How far what is found, or not found, may be relied on."""
+        return self._knowledge
+
+    def set_knowledge(self, knowledge: Knowledge) -> None:
+        """What was answered while nothing was refused, or while everything was, is judged again."""
+        old, self._knowledge = self._knowledge, knowledge
+        if (old is Knowledge.REFUSED) != (knowledge is Knowledge.REFUSED):
+            self._epoch.touch_all()
 
     def find(self, strategy: str, client_id: str) -> Application | None:
         """The application in force; GUID-shaped client ids compare without regard to case."""
@@ -200,48 +149,97 @@ class MemoryRegistry:
         Raises:
             ValueError: two of them share an id, or a client id under one strategy; nothing has changed then.
         """
-        new = _Index(replace(a, origin=Origin.FILE) for a in applications)
+        new = Applications(replace(a, origin=Origin.FILE) for a in applications)
         old, self._file = self._file, new
         strategies_changed = strategies is not None and frozenset(strategies) != self._strategies
         if strategies is not None:
             self._strategies = frozenset(strategies)
-        places: set[_Place] = set()
+        places: set[Place] = set()
         for application_id in old.by_id.keys() | new.by_id.keys():
             before, now = old.by_id.get(application_id), new.by_id.get(application_id)
             if before == now:
                 continue
             shadowed = self._stored.by_id.get(application_id)
-            places.update(_place(a) for a in (before, now, shadowed) if a is not None)
+            places.update(place(a) for a in (before, now, shadowed) if a is not None)
         if strategies_changed or len(places) > _MAX_NARROW_TOUCHES:
             self._epoch.touch_all()
         else:
             self._touch(places)
 
-    def load_stored(self, applications: Iterable[Application], revocations: Iterable[Revocation]) -> None:
+    def load_stored(
+        self,
+        applications: Iterable[Application],
+        revocations: Iterable[Revocation],
+        forgotten: Iterable[Forgotten] = (),
+    ) -> None:
         """Takes over all that a store holds, in place of what was stored before.
 
         Raises:
             ValueError: as ``load_file``; nothing has changed then.
         """
-        index = _Index(applications)
+        index = Applications(applications)
         entries = {_key(r): r for r in map(normal_revocation, revocations)}
         self._stored = index
         self._revocations = entries
-        self._expiries = [(r.expires_at, key) for key, r in entries.items() if r.expires_at is not None]
+        self._expiries = [(r.expires_at, _sortable(key)) for key, r in entries.items() if r.expires_at is not None]
         heapq.heapify(self._expiries)
+        for change in forgotten:
+            self._marks.add(change)
         self._epoch.touch_all()
+
+    def stored(self) -> Iterable[Change]:
+        """What makes another index hold the same, the file's applications apart; as it stands now, however long it
+        takes to read."""
+        return chain(
+            (ApplicationChange(a.id, a) for a in list(self._stored.by_id.values())),
+            (RevocationChange(r) for r in list(self._revocations.values())),
+            list(self._marks.known()),
+        )
+
+    def apply_changes(self, changes: Sequence[Change]) -> None:
+        """Each is the whole truth about what it names; what is so already touches nothing.
+
+        Raises:
+            ValueError: a revocation is not one (``core.changes.change`` makes none of those).
+        """
+        self.forget_expired()
+        for change in changes:
+            match change:
+                case ApplicationChange(application_id, None):
+                    self.remove(application_id)
+                case ApplicationChange(application_id, application) if application is not None:
+                    if self._stored.by_id.get(application_id) != application:
+                        self.apply(application)
+                case RevocationChange(entry, lifted):
+                    if lifted:
+                        self.unrevoke(entry)
+                    else:
+                        self._hold(normal_revocation(entry))
+                case ClientChange():
+                    self.client_changes += 1
+                case Forgotten():
+                    self._marks.add(change)
+
+    def forgotten_mark(self, strategy: str, client_key: str) -> str:
+        """Marks what is found out now about this client; what was found out under another mark is not believed.
+        "": nothing of him was ever forgotten.
+
+        Args:
+            client_key: the client id in its canonical form.
+        """
+        return self._marks.of(strategy, client_key)
 
     def apply(self, application: Application) -> None:
         """A stored application as it is from now on, new or changed."""
         old = self._stored.pop(application.id)
         self._stored.put(application)
-        self._touch({_place(a) for a in (old, application) if a is not None})
+        self._touch({place(a) for a in (old, application) if a is not None})
 
     def remove(self, application_id: str) -> None:
         """A stored application that is no more; none of that id is no error."""
         old = self._stored.pop(application_id)
         if old is not None:
-            self._touch({_place(old)})
+            self._touch({place(old)})
 
     def covers(self, proof: Proof, application: Application | None) -> bool:
         """Whether the client, the application, the token or the session of this proof has been revoked."""
@@ -288,11 +286,15 @@ class MemoryRegistry:
 
     def revoke(self, revocation: Revocation) -> None:
         """In force for the next request. Its expiry touches nothing: a cached denial is short-lived."""
-        entry = self.merged(revocation)
+        self._hold(self.merged(revocation))
+
+    def _hold(self, entry: Revocation) -> None:
         key = _key(entry)
+        if self._revocations.get(key) == entry:
+            return
         self._revocations[key] = entry
         if entry.expires_at is not None:
-            heapq.heappush(self._expiries, (entry.expires_at, key))
+            heapq.heappush(self._expiries, (entry.expires_at, _sortable(key)))
         self._touch_revoked(entry)
 
     def unrevoke(self, revocation: Revocation) -> bool:
@@ -319,16 +321,17 @@ class MemoryRegistry:
         while self._expiries and self._expiries[0][0] <= now:
             _, key = heapq.heappop(self._expiries)
             # The same thing may have been revoked again with a later end, or lifted.
-            entry = self._revocations.get(key)
+            kind, strategy, value = key
+            entry = self._revocations.get((kind, strategy or None, value))
             if entry is not None and not _counts(entry, now):
-                del self._revocations[key]
+                del self._revocations[kind, strategy or None, value]
 
     def _shadow(self, stored: Application) -> Application | None:
         """The application of the file that keeps this stored one out of force."""
         by = self._file.by_id.get(stored.id)
         return by or self._file.at(stored.strategy, canonical_client_id(stored.client_id))
 
-    def _touch(self, places: Iterable[_Place]) -> None:
+    def _touch(self, places: Iterable[Place]) -> None:
         for strategy, client in sorted(places):
             self._epoch.touch_client(strategy, client)
 
@@ -338,23 +341,18 @@ class MemoryRegistry:
             self._touch((name, entry.value) for name in names)
         elif entry.kind == "application_id":
             held = (self._file.by_id.get(entry.value), self._stored.by_id.get(entry.value))
-            self._touch({_place(a) for a in held if a is not None})
+            self._touch({place(a) for a in held if a is not None})
         else:
             self._epoch.touch_id(entry.value)
 
 
-def _client_key(application: Application) -> str:
-    """The canonical client id: the application's own string where that is canonical, to hold it once."""
-    client = canonical_client_id(application.client_id)
-    return application.client_id if client == application.client_id else client
-
-
-def _place(application: Application) -> _Place:
-    return application.strategy, canonical_client_id(application.client_id)
-
-
 def _key(revocation: Revocation) -> _Key:
     return revocation.kind, revocation.strategy, revocation.value
+
+
+def _sortable(key: _Key) -> _Sortable:
+    kind, strategy, value = key
+    return kind, strategy or "", value
 
 
 def _counts(entry: Revocation | None, now: float) -> bool:
