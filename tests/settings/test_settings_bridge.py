@@ -222,7 +222,7 @@ def test_settings_in_code_are_held_to_the_same_rules() -> None:
         ({"dcr": {"api_keys": [API_KEY]}, "store": {"path": "x"}}, "no keys to seal with"),
         (
             {"strategies": {"plain": STRATEGIES["plain"] | {"registration": {"initial_access_token_file": "/x"}}}},
-            "must be given as initial_access_token",
+            "must be given as strategies.plain.registration.initial_access_token",
         ),
     ],
 )

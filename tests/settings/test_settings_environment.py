@@ -73,7 +73,7 @@ BAD = {
     "not UTF-8": ("VALIDATOR__LOG__LEVEL", "\udcff", "", "not UTF-8"),
     "no such entry": ("VALIDATOR__APPLICATIONS__7__NAME", "x", "", "a number from 0 to 1"),
     "strategy in part": ("VALIDATOR__STRATEGIES__NEW__IDP", "okta", "strategies.new.issuer", "found nothing"),
-    "not yet": ("VALIDATOR__REDIS__URL", "redis://x", "redis", "does not have it yet"),
+    "no URL": ("VALIDATOR__REDIS__URL", "[redis]", "redis.url", "a URL that begins with"),
 }
 
 

@@ -34,7 +34,7 @@ BAD_TEXTS = {
     "unknown section": (STRATEGY + "chache: {}\n", 2, "chache", "did you mean cache?"),
     "no strategy": ("strategies: {}\n", 1, "strategies", "at least 1 entry"),
     "strategies missing": ("log: {}\n", 1, "strategies", "found nothing"),
-    "not yet: redis": (STRATEGY + "redis: {url: x}\n", 2, "redis", "does not have it yet; remove the key"),
+    "Redis by no URL": (STRATEGY + "redis: {url: x}\n", 2, "redis.url", "a URL that begins with one of redis://"),
     "boolean by another name": (
         STRATEGY + "session: {outlive_token: yes}\n",
         2,

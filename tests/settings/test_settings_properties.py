@@ -40,6 +40,7 @@ applications:
 session: {keys: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=, idle_ttl_s: 900}
 cache: {decision_ttl_s: 30}
 store: {path: state.db}
+redis: {url: "rediss+sentinel://one:26379,two/mymaster/1", password: one, sentinel_password: two, timeout_s: 0.02}
 dcr:
   api_keys: [aaaaaaaaaaaa, bbbbbbbbbbbb]
   strategy: plain

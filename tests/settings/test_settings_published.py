@@ -122,6 +122,7 @@ def test_the_files_on_the_page_read_cleanly(tmp_path: Path) -> None:
         "dcr-api-keys": "k" * 12,
         "dcr-sealing-keys": key,
         "initial-access-token": "t",
+        "redis-password": "p",
     }.items():
         (tmp_path / name).write_text(secret)
     data = Authority().issue("validator.example.com").write(tmp_path, "data")

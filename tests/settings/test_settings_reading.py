@@ -136,7 +136,7 @@ cache: {max_entries: 5}
     assert [(mistake.line, mistake.where) for mistake in found] == [
         (2, "listen.data"),
         (3, "listen.control"),
-        (4, "redis"),
+        (4, "redis.url"),
         (6, "strategies.plain.issuer"),
         (7, "strategies.plain.idp"),
         (8, "strategies.plain.isuer"),
@@ -272,7 +272,7 @@ def test_settings_built_in_code_are_held_to_the_same_rules() -> None:
                     "p": strategy | {"introspection": {"client_id": "g", "client_secret_file": "/run/x"}}
                 }
             },
-            "must be given as client_secret",
+            "must be given as strategies.p.introspection.client_secret",
         ),
     ):
         with pytest.raises(ValueError, match=words):

@@ -7,7 +7,6 @@ call has the bounds of ``outbound``. Nothing is printed from here.
 import asyncio
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from validator.adapters.clock import SystemClock
@@ -20,24 +19,18 @@ from validator.core.discovery import typed_issuer_differs
 from validator.core.jwks import VerificationKey
 from validator.errors import Denied, Unavailable
 from validator.inspecting import claims, grants, registration
-from validator.inspecting.findings import Findings, Visit
+from validator.inspecting.findings import Findings, Inspected, Visit
+from validator.inspecting.redis import inspect_redis
 from validator.issuers import Freshness, Issuer
 from validator.model import Method, Reason
 from validator.settings import Settings, Strategy
 from validator.wiring import new_client, parts, trusted_places
 from validator.words import clean
 
+__all__ = ["Inspected", "inspect", "inspect_redis"]
+
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _MAX_KEYS_SHOWN = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What was found of one strategy: lines for a person, and whether every enabled method can work."""
-
-    name: str
-    lines: Sequence[str]
-    works: bool
 
 
 async def inspect(name: str, strategy: Strategy, settings: Settings) -> Inspected:

@@ -3,6 +3,7 @@
 Law of this file: it reaches and judges nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from validator.adapters.idp import IdpClient
@@ -27,6 +28,15 @@ class Visit:
             await self.issuer.tend()
         except Unavailable as error:
             self.failure = error.detail or "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What was found of a strategy, or of Redis: lines for a person, and whether all that is enabled can work."""
+
+    name: str
+    lines: Sequence[str]
+    works: bool
 
 
 @dataclass(slots=True)

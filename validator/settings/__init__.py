@@ -9,6 +9,7 @@ from validator.settings.bridge import Dcr
 from validator.settings.mistakes import Mistake, Notice, SettingsError
 from validator.settings.model import Settings
 from validator.settings.reading import Imported, read, read_konnect
+from validator.settings.redis import Redis
 from validator.settings.schema import json_schema
 from validator.settings.sections import (
     Cache,
@@ -42,6 +43,7 @@ __all__ = [
     "Mistake",
     "Notice",
     "Outbound",
+    "Redis",
     "Registration",
     "Session",
     "Settings",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
+from validator.settings.redis_checks import shares
 
 Finding = Problem | Caution
 Document = Mapping[str, Any]
@@ -87,7 +88,8 @@ def _durable(document: Document, dcr: Document) -> Iterator[Finding]:
     store, session = document.get("store"), document.get("session")
     if store is not None and not isinstance(store, Mapping):
         return
-    if (store or {}).get("path") is None:
+    shared = shares(document)
+    if (store or {}).get("path") is None and not shared:
         yield Caution(
             ("dcr",),
             "store.path is not set: clients that are registered through the bridge cannot be managed through it "
@@ -100,7 +102,7 @@ def _durable(document: Document, dcr: Document) -> Iterator[Finding]:
             ("dcr",),
             "no keys to seal with",
             "dcr.sealing_keys_file or session.keys_file: without one registration access tokens could not be "
-            "opened after a restart",
+            f"opened after a restart{', nor by another sidecar' if shared else ''}",
             "sealing_keys_file: /run/secrets/dcr-sealing-keys",
         )
 

@@ -14,6 +14,7 @@ from validator.settings.bridge_checks import bridge_findings
 from validator.settings.introspection_checks import introspection_findings, introspects
 from validator.settings.mistakes import Caution, Path, Problem, one_of, shown
 from validator.settings.provider_checks import audience_findings, provider_findings
+from validator.settings.redis_checks import redis_findings, shares
 from validator.settings.sections import Keys, Limits, Listen, Outbound, Session
 from validator.settings.upstream_checks import upstream_findings
 from validator.settings.values import Address, Section, is_insecure
@@ -28,7 +29,9 @@ _ALL_METHODS = ("client_credentials", "bearer", "session")
 def findings(document: Document) -> Iterator[Finding]:
     """Everything that is wrong, or worth a warning, between the settings of a document."""
     yield from _listening(document)
-    yield from _session_keys(document)
+    yield from redis_findings(document)
+    if not shares(document):
+        yield from _session_keys(document)
     yield from _orders(document)
     strategies = _section(document, "strategies")
     for name, strategy in strategies.items():
@@ -36,7 +39,7 @@ def findings(document: Document) -> Iterator[Finding]:
             yield from _strategy(("strategies", name), strategy)
     yield from _applications(document.get("applications"), strategies)
     yield from bridge_findings(document)
-    if _section(document, "store").get("path") is None:
+    if not shares(document) and _section(document, "store").get("path") is None:
         yield Caution(("store",), "store.path is not set: what the control plane writes is lost with a restart")
 
 

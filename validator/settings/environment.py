@@ -19,6 +19,8 @@ _LITERAL: frozenset[Path] = frozenset(
     {
         ("listen", "data"), ("listen", "control"), ("listen", "dcr"),
         ("control", "token"), ("session", "keys"), ("dcr", "api_keys"), ("dcr", "sealing_keys"),
+        ("redis", "url"), ("redis", "username"), ("redis", "password"),
+        ("redis", "sentinel_username"), ("redis", "sentinel_password"),
     }
 )  # fmt: skip
 # Of whichever strategy.

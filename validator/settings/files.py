@@ -48,6 +48,12 @@ _STRATEGY_SECRETS: dict[Path, str] = {
     ("registration", "initial_access_token"): "/run/secrets/initial-access-token",
 }
 
+# Those of the section ``redis``, likewise.
+_REDIS_PASSWORDS = {
+    "password": "/run/secrets/redis-password",
+    "sentinel_password": "/run/secrets/redis-sentinel-password",
+}
+
 
 class FileError(Exception):
     """Why a file gives nothing: a phrase for ``found``, without its path or content."""
@@ -89,14 +95,29 @@ def absorb(document: Document, base: FilePath) -> list[Problem | Caution]:
     for name, strategy in strategies.items() if isinstance(strategies, Mapping) else ():
         if path := _absolute(strategy, "ca_file", base):
             found += _bundle(("strategies", name, "ca_file"), path)
+    if path := _absolute(section_at(document, ("redis",)), "ca_file", base):
+        found += _bundle(("redis", "ca_file"), path)
+    found += _tls(document, base, tls.REDIS)
     found += _text(document, base, ("control", "token_file"), "token", "/run/secrets/control-token")
     for keys in KEY_LISTS:
         found += _keys(document, base, keys)
+    for password, example in _REDIS_PASSWORDS.items():
+        found += _text(document, base, ("redis", f"{password}_file"), password, example)
     for secret in strategy_secrets(document):
         direct = str(secret[-1])
         example = _STRATEGY_SECRETS[secret[-2:]]
         found += _text(document, base, (*secret[:-1], f"{direct}_file"), direct, example)
     return found
+
+
+def secrets(document: Document) -> list[Path]:
+    """Where secrets are, or would be; the address of Redis only where there is one in it."""
+    places: list[Path] = [("control", "token"), *KEY_LISTS, *strategy_secrets(document)]
+    places += [("redis", name) for name in _REDIS_PASSWORDS]
+    redis = section_at(document, ("redis",))
+    if redis is not None and "@" in str(redis.get("url")):
+        places.append(("redis", "url"))
+    return places
 
 
 def strategy_secrets(document: Document) -> list[Path]:
@@ -136,27 +157,30 @@ def _bundle(at: Path, path: FilePath) -> list[Problem | Caution]:
 
 
 def _data_tls(document: Document, base: FilePath) -> list[Problem | Caution]:
-    listen = section_at(document, tls.AT[:1])
-    name = str(tls.AT[-1])
+    listen, (*_, name) = section_at(document, tls.DATA.at[:1]), tls.DATA.at
     if listen is None or name not in listen:
         return []
-    if (nothing := tls.without_files(listen[name])) is not None:
+    if (nothing := tls.without_files(listen[str(name)])) is not None:
         return [nothing]
+    return _tls(document, base, tls.DATA)
+
+
+def _tls(document: Document, base: FilePath, section: tls.TlsSection) -> list[Problem | Caution]:
     found: list[Problem | Caution] = []
-    contents: dict[Path, tuple[FilePath, bytes]] = {}
-    for at in (tls.CERTIFICATE, tls.KEY, tls.CLIENT_CA):
-        path = _absolute(listen[name], str(at[-1]), base)
+    contents: dict[str, tuple[FilePath, bytes]] = {}
+    for name in section.expected:
+        path = _absolute(section_at(document, section.at), name, base)
         if path is None:
             continue
         try:
             content, exposed = read_file(path, _MAX_BUNDLE_BYTES)
         except FileError as error:
-            found.append(tls.unreadable(at, error, path))
+            found.append(tls.unreadable(section, name, error, path))
             continue
-        contents[at] = path, content
-        if exposed and at == tls.KEY:
-            found.append(tls.exposed_key())
-    return found + tls.findings(contents)
+        contents[name] = path, content
+        if exposed:
+            found += tls.exposed_key(section, name)
+    return found + tls.findings(section, contents)
 
 
 def _text(document: Document, base: FilePath, at: Path, direct: str, example: str) -> list[Problem | Caution]:

@@ -19,9 +19,10 @@ _MAX_LISTED = 40  # names that are listed in full
 _SECRET_PLACES: tuple[Path, ...] = (
     ("control",), ("session", "keys"), ("session", "keys_file"), ("listen", "data_tls", "key_file"),
     ("listen", "data_tls", "certificate_file"), ("listen", "data_tls", "client_ca_file"),
+    ("redis", "url"), ("redis", "ca_file"), ("redis", "certificate_file"), ("redis", "key_file"),
 )  # fmt: skip
-# A bare value in the place of one is likely a key; a wrong duration in it is not.
-_SECRET_SECTIONS: tuple[Path, ...] = (("session",), ("dcr",))
+# A bare value in the place of one is likely a key, or an address with a password; a wrong duration in it is not.
+_SECRET_SECTIONS: tuple[Path, ...] = (("session",), ("dcr",), ("redis",))
 # What people call a secret when they put it where none belongs.
 _SECRET_NAME = re.compile(
     r"secret|password|passwd|passphrase|assertion|api_?key|private_?key|sealing_?key|access_?token", re.IGNORECASE

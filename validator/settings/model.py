@@ -4,7 +4,7 @@ Law of this file: a ``Settings`` that exists can be served. Read from a file it 
 built in code it is checked here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,6 +15,7 @@ from validator.settings.applications import ApplicationEntry
 from validator.settings.bridge import Dcr
 from validator.settings.checks import findings
 from validator.settings.mistakes import Notice, Problem, dotted
+from validator.settings.redis import Redis
 from validator.settings.sections import (
     Cache,
     Control,
@@ -62,6 +63,11 @@ class Settings(Section):
     keys: Keys = Field(default_factory=Keys, description="the issuers' key sets")
     outbound: Outbound = Field(default_factory=Outbound, description="calls to each identity provider")
     limits: Limits = Field(default_factory=Limits, description="bounds of the data plane")
+    redis: Redis | None = Field(
+        default=None,
+        examples=[{"url": "rediss://redis.example.com:6379"}],
+        description="what several sidecars share; without this section each stands for itself",
+    )
     store: Store = Field(default_factory=Store, description="the embedded registry")
     log: Log = Field(default_factory=Log, description="what is logged")
 
@@ -81,26 +87,13 @@ class Settings(Section):
         if isinstance(info.context, Checked):
             self._warnings = info.context.warnings
             return self
-        # Whoever reads a secret's file gives its content too; a path alone would mean: no secret at all.
-        if self.control.token_file and self.control.token is None:
-            raise ValueError("control.token_file: its content must be given as control.token")
-        if self.session.keys_file and not self.session.keys:
-            raise ValueError("session.keys_file: its content must be given as session.keys")
-        if self.dcr and self.dcr.api_keys_file and not self.dcr.api_keys:
-            raise ValueError("dcr.api_keys_file: its content must be given as dcr.api_keys")
-        if self.dcr and self.dcr.sealing_keys_file and not self.dcr.sealing_keys:
-            raise ValueError("dcr.sealing_keys_file: its content must be given as dcr.sealing_keys")
-        for name, strategy in self.strategies.items():
-            section = strategy.introspection
-            if section and section.client_secret_file and section.client_secret is None:
-                where = f"strategies.{name}.introspection.client_secret_file"
-                raise ValueError(f"{where}: its content must be given as client_secret")
-            clients = strategy.registration
-            if clients and clients.initial_access_token_file and clients.initial_access_token is None:
-                where = f"strategies.{name}.registration.initial_access_token_file"
-                raise ValueError(f"{where}: its content must be given as initial_access_token")
+        for file, content in self._unread_files():
+            raise ValueError(f"{file}: its content must be given as {content}")
         # As it was written: a default contradicts nothing.
-        found = list(findings(self.model_dump(mode="json", exclude_unset=True)))
+        written = self.model_dump(mode="json", exclude_unset=True)
+        if self.redis:  # the dump shows it without user name and password
+            written["redis"]["url"] = self.redis.url.get_secret_value()
+        found = list(findings(written))
         problems = [item for item in found if isinstance(item, Problem)]
         if problems:
             raise ValueError(
@@ -114,3 +107,21 @@ class Settings(Section):
             if not isinstance(item, Problem)
         )
         return self
+
+    def _unread_files(self) -> Iterator[tuple[str, str]]:
+        """Whoever reads a secret's file gives its content too; a path alone would mean: no secret at all."""
+        places: list[tuple[str, Section | None, str]] = [
+            ("control", self.control, "token"),
+            ("session", self.session, "keys"),
+            ("dcr", self.dcr, "api_keys"),
+            ("dcr", self.dcr, "sealing_keys"),
+            ("redis", self.redis, "password"),
+            ("redis", self.redis, "sentinel_password"),
+        ]
+        for name, strategy in self.strategies.items():
+            at = f"strategies.{name}"
+            places.append((f"{at}.introspection", strategy.introspection, "client_secret"))
+            places.append((f"{at}.registration", strategy.registration, "initial_access_token"))
+        for at, section, content in places:
+            if getattr(section, f"{content}_file", None) and not getattr(section, content):
+                yield f"{at}.{content}_file", f"{at}.{content}"

@@ -27,7 +27,7 @@ from validator.settings.expansion import (
     replace,
     twice,
 )
-from validator.settings.files import KEY_LISTS, FileError, absorb, read_file, section_at, strategy_secrets
+from validator.settings.files import FileError, absorb, read_file, secrets, section_at
 from validator.settings.mistakes import Caution, Mistake, Notice, Path, Problem, SettingsError, dotted
 from validator.settings.model import Checked, Settings
 from validator.settings.wording import problems
@@ -174,7 +174,7 @@ def _text(content: bytes, source: str) -> str:
 def _exposed_secrets(document: Document, exposed: bool) -> list[Caution]:
     """A warning for each secret that stands in a configuration file which everyone may read."""
     cautions = []
-    for path in (("control", "token"), *KEY_LISTS, *strategy_secrets(document)):
+    for path in secrets(document):
         part = section_at(document, path[:-1])
         inside = part is not None and part.get(str(path[-1])) is not None
         if exposed and inside and document.locate(path)[1] is not None:

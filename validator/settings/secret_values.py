@@ -8,13 +8,15 @@ import binascii
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, SecretBytes, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Secret, SecretBytes, SecretStr
 
+from validator.core.redis_url import RedisEndpoint
 from validator.settings.values import refusal
 
 _MIN_TOKEN = 16
 _MAX_TOKEN = 4096
 _KEY_BYTES = 32  # AES-256
+_USERINFO = re.compile(r"(?s)//.*@")  # to the last @, wherever the URL is none
 _API_KEY = re.compile(r"[A-Za-z0-9_]{12,256}")  # what Konnect takes as a DCR provider's api_key
 
 
@@ -32,6 +34,29 @@ def _client_secret(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not 0 < len(text) <= _MAX_TOKEN or not text.isprintable():  # RFC 6749 appendix A.2
         raise refusal(f"a client's secret of 1 to {_MAX_TOKEN} printable characters")
+    return secret
+
+
+def _redis_password(secret: SecretStr) -> SecretStr:
+    if not 0 < len(secret.get_secret_value()) <= _MAX_TOKEN:
+        raise refusal(f"a password of 1 to {_MAX_TOKEN} characters")
+    return secret
+
+
+class SecretUrl(Secret[str]):
+    """A URL that may hold a password; it is shown without."""
+
+    def _display(self) -> str:
+        return _USERINFO.sub("//***@", self.get_secret_value())
+
+
+def _redis_url(secret: SecretUrl) -> SecretUrl:
+    try:
+        RedisEndpoint.parse(secret.get_secret_value())
+    except ValueError as error:
+        why = str(error)
+        phrase = why.removeprefix("expected ")
+        raise refusal(phrase if phrase != why else f"a URL of Redis: {why}") from None
     return secret
 
 
@@ -101,3 +126,5 @@ ApiKeys = Annotated[
     BeforeValidator(_split_keys, json_schema_input_type=str | list[str]),
     AfterValidator(_distinct),
 ]
+RedisPassword = Annotated[SecretStr, AfterValidator(_redis_password)]
+RedisUrl = Annotated[SecretUrl, AfterValidator(_redis_url)]

@@ -251,7 +251,7 @@ class Limits(Section):
     )
     max_token_bytes: Whole = Field(default=16384, ge=256, le=_MIB, examples=[16384], description="one credential")
     max_connections: Whole = Field(
-        default=10_000, ge=1, le=1_000_000, examples=[10000], description="open connections of one worker"
+        default=10_000, ge=1, le=1_000_000, examples=[10000], description="open connections, all workers together"
     )
     max_pipelined: Whole = Field(
         default=64, ge=1, le=10_000, examples=[64], description="unanswered requests of one connection"

@@ -16,8 +16,6 @@ from validator.settings.mistakes import Path, Problem, one_of, shown
 from validator.settings.model import Settings
 from validator.settings.values import Section
 
-# Keys of the documented format that this version does not have.
-_NOT_YET: tuple[Path, ...] = (("redis",),)
 _NOT_A_SECTION = {"model_type", "model_attributes_type"}
 
 
@@ -73,8 +71,6 @@ def _own_example(detail: ErrorDetails) -> str:
 def _unknown(path: Path, model: type[Section] | None) -> Problem:
     key = str(path[-1])
     known = model.model_fields if model else {}
-    if path in _NOT_YET:
-        return Problem(path, f"the key {key!r}", "no such key: this version does not have it yet; remove the key")
     return Problem(path, f"the unknown key {key[:60]!r}", one_of(known, key))
 
 
