@@ -12,12 +12,12 @@ from typing import Any
 
 from support_http import ISSUER, CannedHttp
 
-from validator.adapters.memory import MemoryRegistry
 from validator.authn.access_token import AccessTokens
 from validator.authn.basic import BasicAuthenticator, BasicRules, Grant
 from validator.authn.bearer import BearerAuthenticator
 from validator.authn.introspection import Introspection
 from validator.authn.session import SessionAuthenticator
+from validator.authn.sharing import Sharing
 from validator.authn.throttle import Throttle
 from validator.authn.trusted import TokenRules, TrustedIssuer, TrustedIssuers
 from validator.caching import Caches, Reply, Tally
@@ -26,9 +26,10 @@ from validator.core.jws import ALGORITHMS
 from validator.core.oauth import GrantOptions
 from validator.core.sessions import KeyRing, SessionRules
 from validator.issuers import Freshness, Issuer, IssuerPlace
-from validator.model import Application, ClientCredentials, Method, Proof, RegistrationStatus, Session
+from validator.model import Application, ClientCredentials, Knowledge, Method, Proof, RegistrationStatus, Session
 from validator.pipeline import Lifetimes, Pipeline, Strategy
 from validator.ports import Authenticator
+from validator.registry.index import MemoryRegistry
 from validator.singleflight import SingleFlight
 from validator.testing import ManualClock
 
@@ -139,6 +140,7 @@ class Kitchen:
         max_inactive: int = 1000,
         idp: tuple[Issuer, CannedHttp] | None = None,
         everything: bool = False,
+        sharing: Sharing | None = None,
     ) -> Strategy:
         issuer, http = idp or (self.issuer, self.http)
 
@@ -168,7 +170,7 @@ class Kitchen:
             ),
         )
         real: dict[Method, Authenticator] = {
-            Method.BEARER: BearerAuthenticator(name, tokens, introspection=asked or None),
+            Method.BEARER: BearerAuthenticator(name, tokens, introspection=asked or None, sharing=sharing),
             Method.SESSION: SessionAuthenticator(name, ring, self.session),
             Method.CLIENT_CREDENTIALS: BasicAuthenticator(
                 name,
@@ -180,6 +182,7 @@ class Kitchen:
                 clock=self.clock,
                 digest=digest,
                 registered=lambda client_id: self.registry.find(name, client_id) is not None,
+                sharing=sharing,
             ),
         }
         return Strategy(
@@ -277,6 +280,8 @@ def scripted(kitchen: Kitchen, now: Proof | Exception | None, later: Proof | Exc
 
 class Failing:
     """A registry, or a list of revocations, that raises."""
+
+    knowledge = Knowledge.CURRENT
 
     def __init__(self, error: Exception) -> None:
         self._error = error

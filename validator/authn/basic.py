@@ -6,6 +6,7 @@ what the identity provider mints must, where it can be read, name the client tha
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -15,7 +16,9 @@ from cachetools import TTLCache
 
 from validator.authn.access_token import AccessTokens
 from validator.authn.introspection import Introspection
-from validator.authn.throttle import Throttle
+from validator.authn.shared_answers import Question
+from validator.authn.sharing import Sharing
+from validator.authn.throttle import Throttle, Try
 from validator.core.entra import graph_client
 from validator.core.jws import looks_like_jwt
 from validator.core.oauth import GrantOptions, MintedToken, grant_request, read_grant_reply
@@ -107,6 +110,7 @@ class BasicAuthenticator:
         digest: a keyed digest of a pair, another one after everything was forgotten; the pair itself is kept
             nowhere.
         registered: whether an application has this client id under this strategy.
+        sharing: with other members of a fleet; ``None``: there are none.
         tell: told of what was asked, what came, and why it counts.
     """
 
@@ -122,6 +126,7 @@ class BasicAuthenticator:
         clock: Clock,
         digest: Callable[[ClientCredentials], bytes],
         registered: Callable[[str], bool],
+        sharing: Sharing | None = None,
         tell: Tell = nobody,
     ) -> None:
         self._strategy = strategy
@@ -133,6 +138,7 @@ class BasicAuthenticator:
         self._clock = clock
         self._digest = digest
         self._registered = registered
+        self._sharing = sharing
         self._tell = tell
         self._refused: TTLCache[bytes, tuple[Reason, float]] = TTLCache(
             _MAX_REFUSALS, rules.negative_ttl_s, timer=clock.monotonic
@@ -150,7 +156,8 @@ class BasicAuthenticator:
             # Said, so that no answer that rests on this refusal is kept for longer than the refusal itself.
             left_s = until - self._clock.monotonic()
             raise Denied(reason, "refused a moment ago", retry_after_s=left_s)
-        if self._digest(credential) not in self._proven:
+        # The fleet may know a pair that is not known here, so it is asked before anybody is shut out.
+        if self._sharing is None and self._digest(credential) not in self._proven:
             self._throttle.check(
                 self._strategy, credential.client_id, registered=self._registered(credential.client_id)
             )
@@ -158,11 +165,23 @@ class BasicAuthenticator:
 
     async def prove(self, credential: Credential) -> Proof:
         assert isinstance(credential, ClientCredentials)  # noqa: S101 - as above
-        return await self._ask(credential)
+        if self._sharing is None:
+            return await self._ask(credential, Try(), proven=False)
+        digest = self._digest(credential)
+
+        async def ask(attempt: Try, proven: bool) -> Proof:
+            return await self._ask(credential, attempt, proven=proven)
+
+        proof = await self._sharing.prove(self._question(self._sharing, credential), ask)
+        self._proven[digest] = True  # also where another member asked
+        return proof
 
     def vouch(self, pair: ClientCredentials) -> None:
         """Whoever presents this pair is not guessing: it was just made. It is proved all the same."""
         self._proven[self._digest(pair)] = True
+        if self._sharing is not None:
+            with suppress(Unavailable):  # the registry cannot be read: others then have to prove it like any pair
+                self._sharing.vouch(self._question(self._sharing, pair))
 
     def still_holds(self, proof: Proof) -> bool:  # noqa: ARG002 - the port's shape; only time ends this proof
         return True
@@ -181,12 +200,23 @@ class BasicAuthenticator:
             attempt.failed = True
         raise Denied(Reason.CREDENTIALS_REJECTED, "no application of these strategies has the client id")
 
-    async def _ask(self, pair: ClientCredentials) -> Proof:
+    def _question(self, sharing: Sharing, pair: ClientCredentials) -> Question:
+        return sharing.pair(
+            pair,
+            self._throttle,
+            registered=self._registered(pair.client_id),
+            guess=self._digest(pair) not in self._proven,
+            longest_s=self._rules.proof_ttl_s,
+        )
+
+    async def _ask(self, pair: ClientCredentials, attempt: Try, *, proven: bool) -> Proof:
         digest = self._digest(pair)  # before anything is awaited: it changes when everything is forgotten
         grant, endpoint = await self._grant()
         registered = self._registered(pair.client_id)
-        guess = self._proven.pop(digest, None) is None
-        with self._throttle.attempt(self._strategy, pair.client_id, registered=registered, guess=guess) as attempt:
+        guess = self._proven.pop(digest, None) is None and not proven
+        with self._throttle.attempt(
+            self._strategy, pair.client_id, registered=registered, guess=guess, attempt=attempt
+        ):
             answered = False
             try:
                 self._tell(Step.GRANT, Asked(endpoint, grant.options))
@@ -194,7 +224,7 @@ class BasicAuthenticator:
                 answered = True
                 minted = read_grant_reply(reply, grant.options)
                 self._tell(Step.MINTED, minted)
-                self._proven[digest] = True
+                self._proven[digest] = attempt.right = True
                 return await self._proof(pair, minted, grant)
             except Unavailable:
                 if not guess:
@@ -204,6 +234,7 @@ class BasicAuthenticator:
                 raise
             except Denied as denied:
                 attempt.failed = denied.reason in (Reason.CREDENTIALS_REJECTED, Reason.SCOPE_MISSING)
+                attempt.right = bool(attempt.right)
                 if self._rules.negative_ttl_s > 0:
                     until = self._clock.monotonic() + self._rules.negative_ttl_s
                     self._refused[digest] = (denied.reason, until)

@@ -5,6 +5,8 @@ from typing import Any, NoReturn
 
 from validator.authn.access_token import AccessTokens, VerifiedToken
 from validator.authn.introspection import Introspection
+from validator.authn.sharing import Sharing
+from validator.authn.throttle import Try
 from validator.core import jws
 from validator.core.claims import Principal
 from validator.errors import Denied
@@ -16,12 +18,21 @@ class BearerAuthenticator:
 
     Args:
         introspection: asked about tokens that are not read here; ``None``: those are refused.
+        sharing: of what was asked, with other members of a fleet; ``None``: there are none.
     """
 
-    def __init__(self, strategy: str, tokens: AccessTokens, *, introspection: Introspection | None = None) -> None:
+    def __init__(
+        self,
+        strategy: str,
+        tokens: AccessTokens,
+        *,
+        introspection: Introspection | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._strategy = strategy
         self._tokens = tokens
         self._introspection = introspection
+        self._sharing = sharing
 
     @property
     def tokens(self) -> AccessTokens:
@@ -40,8 +51,17 @@ class BearerAuthenticator:
         introspection = self._asked_about(credential.token)
         if introspection is None:
             return self._verified(await self._tokens.verify(credential.token))
-        found = await introspection.inspect(credential.token)
-        return self._proof(found.principal, found.good_until, found.good_until, found.key_id)
+        if self._sharing is None:
+            return await self._inspected(introspection, credential.token)
+        introspection.screen(credential.token)
+
+        async def ask(_attempt: Try, _proven: bool) -> Proof:
+            return await self._inspected(introspection, credential.token)
+
+        question = self._sharing.token(
+            credential.token, longest_s=introspection.longest_s, still_holds=self.still_holds
+        )
+        return await self._sharing.prove(question, ask)
 
     def still_holds(self, proof: Proof) -> bool:
         return proof.key_id is None or self._tokens.still_holds(proof.key_id)
@@ -73,6 +93,10 @@ class BearerAuthenticator:
         """Who is asked about this token; ``None``: it is read."""
         introspection = self._introspection
         return introspection if introspection is not None and introspection.answers_for(token) else None
+
+    async def _inspected(self, introspection: Introspection, token: bytes) -> Proof:
+        found = await introspection.inspect(token)
+        return self._proof(found.principal, found.good_until, found.good_until, found.key_id)
 
     def _verified(self, verified: VerifiedToken) -> Proof:
         ends_at = verified.principal.expires_at

@@ -82,6 +82,20 @@ class Introspection:
         """Whether a token is to be asked about rather than read."""
         return self._everything or not looks_like_jwt(token)
 
+    @property
+    def longest_s(self) -> float:
+        """Seconds for which an answer is believed at most."""
+        return self._options.ttl_s
+
+    def screen(self, token: bytes) -> None:
+        """Refuses what is no token at all, without asking anybody.
+
+        Raises:
+            Denied: ``token_malformed``.
+        """
+        if _B64TOKEN.fullmatch(token) is None:
+            raise Denied(Reason.TOKEN_MALFORMED, "characters that no token has (RFC 6750 section 2.1)")
+
     async def inspect(self, token: bytes) -> Inspected:
         """Whom the token speaks for.
 
@@ -89,8 +103,7 @@ class Introspection:
             Denied: ``token_inactive``, ``token_malformed``, ``too_many_attempts``, or as ``claims`` says.
             Unavailable: the issuer gives no answer that can be used.
         """
-        if _B64TOKEN.fullmatch(token) is None:
-            raise Denied(Reason.TOKEN_MALFORMED, "characters that no token has (RFC 6750 section 2.1)")
+        self.screen(token)
         if self._guesses is None:
             return await self._inspect(token)
         try:

@@ -3,7 +3,8 @@
 Law of this file: construction alone, and everything that is constructed is given what it needs; nothing is kept.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from validator.authn.access_token import AccessTokens
@@ -11,6 +12,8 @@ from validator.authn.basic import BasicAuthenticator, BasicRules, Grant
 from validator.authn.bearer import BearerAuthenticator
 from validator.authn.introspection import Introspection
 from validator.authn.session import SessionAuthenticator
+from validator.authn.shared_answers import FleetSecret
+from validator.authn.sharing import Sharing
 from validator.authn.throttle import Throttle
 from validator.authn.trusted import TokenRules, TrustedIssuers
 from validator.caching import Caches
@@ -18,17 +21,26 @@ from validator.core.sessions import KeyRing, SessionRules
 from validator.core.telling import Tell, nobody
 from validator.model import ClientCredentials, Method
 from validator.pipeline import Strategy
-from validator.ports import Authenticator, Clock, HttpClient, Registry
+from validator.ports import Authenticator, Clock, HttpClient, Registry, SharedProofs
 from validator.server.metrics import Metrics
 from validator.settings import Settings
 from validator.settings import Strategy as StrategySettings
 from validator.wiring import parts
 from validator.wiring.providers import Provider
 
+_LEASE_SLACK_S = 1.0  # for what a member does beside its one call
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all strategies are built upon."""
+    """What all strategies are built upon.
+
+    Attributes:
+        workers: how many processes judge the same requests.
+        proofs: what the fleet has found out; ``None``: there is no fleet. Used only with ``session.keys``, the
+            secret that its members have in common.
+        forgotten_mark: the registry's, of a strategy and a canonical client id.
+    """
 
     settings: Settings
     clock: Clock
@@ -37,6 +49,9 @@ class Shared:
     throttle: Throttle
     metrics: Metrics
     tell: Tell = nobody
+    workers: int = 1
+    proofs: SharedProofs | None = None
+    forgotten_mark: Callable[[str, str], str] = lambda _strategy, _client_key: ""
 
 
 def build(
@@ -64,10 +79,11 @@ def build(
         strategy, issuers, tokens, providers[0].introspection_http, shared, guesses=True
     )
     of_minted = _introspection(strategy, issuers, tokens, providers[0].token_http, shared, guesses=False)
+    sharing = _sharing(name, strategy, shared)
     authenticators: dict[Method, Authenticator] = {
-        Method.BEARER: BearerAuthenticator(name, tokens, introspection=introspection),
+        Method.BEARER: BearerAuthenticator(name, tokens, introspection=introspection, sharing=sharing),
         Method.SESSION: SessionAuthenticator(name, ring, rules),
-        Method.CLIENT_CREDENTIALS: _basic(name, strategy, providers, tokens, of_minted, shared),
+        Method.CLIENT_CREDENTIALS: _basic(name, strategy, providers, tokens, of_minted, shared, sharing),
     }
     return Strategy(
         name=name,
@@ -78,6 +94,24 @@ def build(
         session_rules=rules,
         cookie_name=session.cookie_name,
         max_token_bytes=settings.limits.max_token_bytes,
+    )
+
+
+def _sharing(name: str, strategy: StrategySettings, shared: Shared) -> Sharing | None:
+    settings = shared.settings
+    keys = [key.get_secret_value() for key in settings.session.keys]
+    if shared.proofs is None or not keys:
+        return None
+    return Sharing(
+        name,
+        shared.proofs,
+        secret=FleetSecret(keys),
+        fingerprint=parts.fingerprint(strategy, settings),
+        clock=shared.clock,
+        mark=lambda client_key: shared.forgotten_mark(name, client_key),
+        moment=lambda: shared.caches.moment,
+        lease_s=settings.outbound.timeout_s + _LEASE_SLACK_S,
+        negative_ttl_s=settings.cache.negative_ttl_s,
     )
 
 
@@ -105,10 +139,11 @@ def _introspection(
     if options is None:
         return None
     throttle = shared.settings.throttle
+    each = math.ceil(throttle.max_inactive_tokens / shared.workers)
     bound = Throttle(
         shared.clock,
-        max_failures=throttle.max_inactive_tokens,
-        max_unregistered_failures=throttle.max_inactive_tokens,
+        max_failures=each,
+        max_unregistered_failures=each,
         window_s=throttle.window_s,
     )
     return Introspection(
@@ -130,6 +165,7 @@ def _basic(
     tokens: AccessTokens,
     introspection: Introspection | None,
     shared: Shared,
+    sharing: Sharing | None,
 ) -> BasicAuthenticator:
     cache, caches = shared.settings.cache, shared.caches
     places = parts.trusted_places(strategy)
@@ -164,5 +200,6 @@ def _basic(
         clock=shared.clock,
         digest=digest,
         registered=lambda client_id: shared.registry.find(name, client_id) is not None,
+        sharing=sharing,
         tell=shared.tell,
     )
