@@ -19,7 +19,10 @@ from bench import machine, report
 from bench.findings import Findings
 from bench.stage import Stage
 
-SCENARIOS = ("hot", "cold", "start", "memory", "latency", "gateway", "peers", "growth", "ttl", "chaos", "soak")
+SCENARIOS = (
+    *("hot", "cold", "start", "memory", "latency", "gateway"),
+    *("peers", "growth", "ttl", "chaos", "fleet", "soak"),
+)
 RESULTS = Path(__file__).parent / "results"
 
 

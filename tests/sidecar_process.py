@@ -113,7 +113,7 @@ class SidecarProcess:
         self._ended = False
         self.lines: list[str] = []
 
-    def start(self, config: Config | str | None = None) -> Self:
+    def start(self, config: Config | str | None = None, *, within_s: float = START_WITHIN_S) -> Self:
         """Returns once it listens; may be called again after it has ended, with another configuration.
 
         Raises:
@@ -122,7 +122,7 @@ class SidecarProcess:
         self._config = self._config if config is None else config
         self.launch()
         try:
-            listening = self.wait_for(lambda event: event.get("event") == "listening", START_WITHIN_S)
+            listening = self.wait_for(lambda event: event.get("event") == "listening", within_s)
         except BaseException:
             self.kill()
             raise
@@ -184,6 +184,12 @@ class SidecarProcess:
         write_config(self.config_file, config)
         self.signal(signal.SIGHUP)
         return before
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: int) -> None:
         assert self._process is not None

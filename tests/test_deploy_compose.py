@@ -3,6 +3,7 @@
 Law of this file: nothing is started but ``validator check``; what runs is seen in ``test_deploy_compose_runs``.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ VALIDATOR = yaml.safe_load((DEPLOY / "compose" / "validator.yaml").read_text())
 KONG = yaml.safe_load((DEPLOY / "compose" / "kong.yaml").read_text())
 PROMETHEUS = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
 OURS = "kong-credential-validator:development"
+SIDECARS = ["sidecar", "sidecar-2"]
 
 
 def mounts() -> list[tuple[str, str, str]]:
@@ -81,12 +83,16 @@ def test_dependencies_and_networks_exist() -> None:
         assert set(service["networks"]) <= set(COMPOSE["networks"])
 
 
-def test_socket_is_where_both_look_for_it() -> None:
+def test_sockets_are_where_kong_looks_for_them() -> None:
     socket = VALIDATOR["listen"]["data"]
-    folder = str(Path(socket.removeprefix("unix:")).parent)
-    assert folder == target_of("sidecar", "sockets") == target_of("kong", "sockets")
-    plugin = KONG["services"][0]["plugins"][0]
-    assert (plugin["name"], plugin["config"]["validator_url"]) == ("credential-validator", socket)
+    folder = Path(socket.removeprefix("unix:")).parent
+    (plugin,) = KONG["services"][0]["plugins"]
+    assert plugin["name"] == "credential-validator"
+    asked = [plugin["config"]["validator_url"], *plugin["config"]["fallback_validator_urls"]]
+    for url, service, volume in zip(asked, SIDECARS, ("sockets", "sockets-2"), strict=True):
+        assert target_of(service, volume) == str(folder)
+        assert url == f"unix:{target_of('kong', volume)}/data.sock"
+    assert asked[0] == socket
     dockerfile = (ROOT / "Dockerfile").read_text()
     (group,) = SERVICES["kong"]["group_add"]
     assert f"-g {group} " in dockerfile
@@ -102,17 +108,35 @@ def test_addresses_agree() -> None:
     control = VALIDATOR["listen"]["control"].rpartition(":")[2]
     status = SERVICES["kong"]["environment"]["KONG_STATUS_LISTEN"].rpartition(":")[2]
     jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in PROMETHEUS["scrape_configs"]}
-    assert jobs == {"credential-validator": [f"sidecar:{control}"], "kong": [f"kong:{status}"]}
+    assert jobs == {
+        "credential-validator": [f"{sidecar}:{control}" for sidecar in SIDECARS],
+        "kong": [f"kong:{status}"],
+    }
     assert SERVICES["sidecar"]["ports"] == [f"127.0.0.1:{control}:{control}"]
+    (second,) = SERVICES["sidecar-2"]["ports"]
+    assert second.endswith(f":{control}")
+    assert f"http://{second.removesuffix(f':{control}')}: what is written" in TEXT
     shared = {name: set(service["networks"]) for name, service in SERVICES.items()}
-    for one, other in [("kong", "echo"), ("sidecar", "idp"), ("prometheus", "sidecar"), ("prometheus", "kong")]:
+    pairs = [("kong", "echo"), ("prometheus", "kong")]
+    for sidecar in SIDECARS:
+        pairs += [(sidecar, "idp"), ("prometheus", sidecar), (sidecar, "redis")]
+    for one, other in pairs:
         assert shared[one] & shared[other], (one, other)
     assert not shared["kong"] & shared["idp"]
 
 
 def test_secrets_are_mounted_where_they_are_read() -> None:
+    redis = SERVICES["redis"]
+    own = {
+        VALIDATOR["control"]["token_file"],
+        VALIDATOR["session"]["keys_file"],
+        VALIDATOR["redis"]["password_file"],
+    }
     read = {
-        "sidecar": {VALIDATOR["control"]["token_file"], VALIDATOR["session"]["keys_file"]},
+        **dict.fromkeys(SIDECARS, own),
+        "redis": set(
+            re.findall(r"/run/secrets/[\w-]+", " ".join(redis["command"] + redis["healthcheck"]["test"]))
+        ),
         "prometheus": {PROMETHEUS["scrape_configs"][0]["authorization"]["credentials_file"]},
         "grafana": {SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD__FILE"]},
     }
@@ -131,22 +155,65 @@ def test_grafana_finds_what_is_provisioned() -> None:
 
 
 @pytest.mark.programs
-def test_sidecars_configuration_passes_its_check(tmp_path: Path) -> None:
+def test_sidecars_configuration_passes_its_check_but_for_the_warnings_that_it_explains(tmp_path: Path) -> None:
     (tmp_path / "control-token").write_text("0123456789abcdef" * 4)
     (tmp_path / "session-keys").write_text("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n")
+    (tmp_path / "redis-password").write_text("0123456789abcdef" * 4)
+    for secret in tmp_path.iterdir():
+        secret.chmod(0o600)
     config = tmp_path / "validator.yaml"
     text = (DEPLOY / "compose" / "validator.yaml").read_text().replace("/run/secrets", str(tmp_path))
     config.write_text(text.replace("/var/lib/validator", str(tmp_path)))
     ran = command("check", "--config", str(config))
     assert ran.code == 0, ran.out + ran.err
+    warned = re.findall(r"^warning: \S+:\d+: (\S+): ", ran.out, re.MULTILINE)
+    assert warned == ["strategies.plain.issuer", "redis.url"], ran.out  # in clear, on networks of their own
 
 
-def test_redis_waits_until_the_sidecar_can_use_it() -> None:
-    """It starts for nobody who does not ask for it, and nothing that does start needs it."""
-    assert SERVICES["redis"]["profiles"] == ["redis"]
-    assert "redis" not in VALIDATOR
-    others = {name: service for name, service in SERVICES.items() if name != "redis"}
-    assert not any("redis" in (*other["networks"], *other.get("depends_on", ())) for other in others.values())
+def test_each_sidecar_has_a_store_and_a_socket_of_its_own() -> None:
+    own = [{volume.partition(":")[0] for volume in SERVICES[sidecar]["volumes"]} for sidecar in SIDECARS]
+    assert own[0] & own[1] == {"./compose/validator.yaml"}
+    for sidecar in SIDECARS:
+        assert str(Path(VALIDATOR["store"]["path"]).parent) in {
+            target for name, _, target in mounts() if name == sidecar
+        }
+
+
+def test_redis_is_for_the_sidecars_alone() -> None:
+    redis = SERVICES["redis"]
+    assert "profiles" not in redis
+    assert "ports" not in redis
+    assert redis["networks"] == ["redis"]
+    assert COMPOSE["networks"]["redis"] == {"internal": True}
+    on_it = {name for name, service in SERVICES.items() if "redis" in service["networks"]}
+    assert on_it == {"redis", *SIDECARS}
+    assert VALIDATOR["redis"]["url"] == "redis://redis:6379"
+
+
+def test_redis_drops_no_registry_when_its_memory_is_full() -> None:
+    words = SERVICES["redis"]["command"]
+    assert words[words.index("--maxmemory-policy") + 1].startswith(("volatile-", "noeviction"))
+    assert "--maxmemory" in words
+
+
+def test_no_sidecar_is_unhealthy_for_want_of_redis() -> None:
+    for sidecar in SIDECARS:
+        assert "/readyz?exclude=redis'" in SERVICES[sidecar]["healthcheck"]["test"][-1]
+
+
+@pytest.mark.programs
+def test_redis_s_user_may_do_what_the_page_on_operation_says(tmp_path: Path) -> None:
+    (tmp_path / "make-secrets").write_text((DEPLOY / "compose" / "make-secrets").read_text())
+    subprocess.run(["sh", str(tmp_path / "make-secrets")], check=True)
+    password = (tmp_path / "secrets" / "redis-password").read_text().strip()
+    default, own = (tmp_path / "secrets" / "redis-users").read_text().splitlines()
+    assert default == "user default off"
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (said,) = re.findall(r"^(user validator on >PASSWORD .*?)^```", page, re.DOTALL | re.MULTILINE)
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    wanted = {*said.replace(">PASSWORD", f"#{digest}").split(), "+client|setname"}
+    assert set(own.split()) == wanted
+    assert password not in own
 
 
 def test_kong_can_write_its_prefix_whatever_its_number() -> None:

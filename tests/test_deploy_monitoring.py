@@ -1,4 +1,4 @@
-"""The dashboard and the alert examples against what a started sidecar exposes.
+"""The dashboard and the alert examples against what a sidecar with workers and a shared Redis exposes.
 
 Law of this file: every metric and every label that an expression names is in the real ``/metrics``.
 """
@@ -12,7 +12,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis_servers
 import yaml
+from fleet_processes import session_key
 from prometheus_client.parser import text_string_to_metric_families
 from sidecar_process import ROOT, configuration, running
 
@@ -78,17 +80,27 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set
 
 
 async def _scrape(directory: Path) -> str:
-    async with (
-        FakeIdp({"orders": "secret"}, clock=SystemClock()) as idp,
-        running(configuration(idp.issuer), directory) as sidecar,
-        aiohttp.ClientSession() as http,
-    ):
-        url = f"http://{sidecar.data}/v1/authorize/plain/svc"
-        for sent in ({}, {"Authorization": f"Bearer {idp.token('orders')}"}, {"Authorization": "Basic orders:no"}):
-            async with http.get(url, headers=sent):
-                pass
-        async with http.get(f"http://{sidecar.control}/metrics") as reply:
-            return await reply.text()
+    sessions = {"keys": [session_key(0)]}
+    with redis_servers.one() as redis:
+        async with (
+            FakeIdp({"orders": "secret"}, clock=SystemClock()) as idp,
+            running(
+                configuration(idp.issuer, redis={"url": redis.url}, session=sessions),
+                directory,
+                arguments=["--workers", "2"],
+            ) as sidecar,
+            aiohttp.ClientSession() as http,
+        ):
+            url = f"http://{sidecar.data}/v1/authorize/plain/svc"
+            for sent in (
+                {},
+                {"Authorization": f"Bearer {idp.token('orders')}"},
+                {"Authorization": "Basic orders:no"},
+            ):
+                async with http.get(url, headers=sent):
+                    pass
+            async with http.get(f"http://{sidecar.control}/metrics") as reply:
+                return await reply.text()
 
 
 @pytest.mark.programs

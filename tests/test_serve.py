@@ -266,15 +266,6 @@ def test_a_unix_socket_that_a_killed_sidecar_left_is_taken_over(tmp_path: Path) 
     assert not path.exists()
 
 
-@pytest.mark.parametrize("workers", ["2", "many"])
-def test_any_number_of_workers_but_one_is_wrong_usage(tmp_path: Path, workers: str) -> None:
-    file = write_config(tmp_path / "validator.yaml", configuration("http://127.0.0.1:9"))
-    ran = command("serve", "--config", str(file), "--workers", workers)
-    assert ran.code == 2
-    assert "--workers" in ran.err
-    assert "one worker" in ran.err
-
-
 def test_a_broken_file_is_told_in_full_and_ends_with_1(tmp_path: Path) -> None:
     file = write_config(tmp_path / "validator.yaml", "listen:\n  dta: x\nstrategies:\n  plain:\n    idp: nobody\n")
     ran = command("serve", "--config", str(file))

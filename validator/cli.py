@@ -10,6 +10,7 @@ import functools
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from validator.adapters.sqlite import StoreError
 from validator.settings import Settings, SettingsError, read
 from validator.settings.strategies import ProviderName
 from validator.wiring import Sidecar
+from validator.workers import MAX_WORKERS, Supervisor, worker
 
 DONE, NO = 0, 1
 
@@ -31,10 +33,21 @@ log = structlog.get_logger(__name__)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    _open_standard_streams()
     arguments = _parser().parse_args(argv)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         return int(arguments.run(arguments))
     return NO
+
+
+def _open_standard_streams() -> None:
+    """Where one was closed, the next file or socket would get its number, and libuv aborts the process when such
+    a number is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,7 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the sidecar until SIGTERM; SIGHUP re-reads the file")
     _takes_config(serve)
     serve.add_argument(
-        "--workers", type=_one_worker, default=1, metavar="N", help="processes; this version runs 1"
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N",
+        help=f"processes that judge requests, 1 to {MAX_WORKERS}; more than 1 are supervised by one more",
     )
     serve.set_defaults(run=_serve)
 
@@ -78,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     shown = commands.add_parser("demo", help="the whole thing on this machine, with nothing to set up")
     shown.add_argument("--stay", action="store_true", help="leave it up and print curl lines to paste")
     shown.set_defaults(run=lambda arguments: demo.run(stay=arguments.stay))
+
+    # What `serve --workers` starts; without a help text it is not listed.
+    working = commands.add_parser("worker", description="Started by `validator serve --workers`, never by hand.")
+    working.add_argument("descriptor", type=int)
+    working.add_argument("version", nargs="?", default="")
+    working.set_defaults(run=functools.partial(_work, working))
     return parser
 
 
@@ -85,10 +108,10 @@ def _takes_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="the YAML configuration")
 
 
-def _one_worker(text: str) -> int:
-    if text != "1":
-        raise argparse.ArgumentTypeError("this version runs one worker for each sidecar; start several sidecars")
-    return 1
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_WORKERS):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def _read(path: Path, out: TextIO | None = None) -> Settings | None:
@@ -123,19 +146,29 @@ def _import(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> i
     return importing.konnect(arguments.files, sys.stdin.buffer, idp=arguments.idp, name=arguments.name)
 
 
+def _work(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    try:
+        end = socket.socket(fileno=arguments.descriptor)
+    except OSError:
+        parser.error("this is what `validator serve --workers N` starts")
+    if arguments.version != __version__:  # it was installed while the other one ran
+        parser.error(f"this is version {__version__}, its supervisor is {arguments.version}: restart the service")
+    return worker.run(end)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     settings = _read(arguments.config)
     if settings is None:
         return NO
     logs.configure(settings.log.level, settings.log.format, queued=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve_until_told(settings, arguments.config))
+        return runner.run(_serve_until_told(settings, arguments.config, arguments.workers))
 
 
-async def _serve_until_told(settings: Settings, path: Path) -> int:
+async def _serve_until_told(settings: Settings, path: Path, workers: int) -> int:
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
-    sidecar = Sidecar(settings)
+    sidecar = Sidecar(settings) if workers == 1 else Supervisor(settings, workers=workers)
     reloads: set[asyncio.Task[None]] = set()
     lock = asyncio.Lock()
 
@@ -149,7 +182,8 @@ async def _serve_until_told(settings: Settings, path: Path) -> int:
     loop.add_signal_handler(signal.SIGHUP, reload)
     gc.disable()  # what is made while starting stays
     try:
-        await sidecar.start()
+        async with lock:  # a reload waits for it
+            await sidecar.start()
     except (StoreError, OSError, ValueError) as error:
         log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
         await sidecar.stop()
@@ -165,7 +199,7 @@ async def _serve_until_told(settings: Settings, path: Path) -> int:
     return DONE
 
 
-async def _reload(sidecar: Sidecar, path: Path, lock: asyncio.Lock) -> None:
+async def _reload(sidecar: Sidecar | Supervisor, path: Path, lock: asyncio.Lock) -> None:
     async with lock:
         try:
             settings = await asyncio.to_thread(read, path, os.environ)

@@ -256,6 +256,8 @@ class _Explanation:
             _say(f"5. registrations: {shown}")
         else:
             _say(f"4. application: none has the client id {clean(proof.client_id)!r} under strategy {self._name}")
+        if self._settings.redis is not None and self._settings.store.path is None:
+            _say("what is shared through Redis was not looked at: only a sidecar with store.path has a copy", 1)
         if registry.covers(proof, application):
             raise Denied(Reason.REVOKED, "the client, application, token or session was revoked")
 

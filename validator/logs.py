@@ -56,8 +56,9 @@ class QueuedLines:
                 self._stream.flush()
 
 
-def configure(level: str, form: str, *, queued: bool = False) -> None:
-    """``form``: ``json`` for machines, ``console`` for people. ``queued``: for a program that serves."""
+def configure(level: str, form: str, *, queued: bool = False, **bound: object) -> None:
+    """``form``: ``json`` for machines, ``console`` for people. ``queued``: for a program that serves. ``bound``:
+    stands in every line."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
@@ -69,6 +70,8 @@ def configure(level: str, form: str, *, queued: bool = False) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if bound:
+        processors.append(lambda _logger, _method, event: {**event, **bound})
     if form == "json":
         processors.append(structlog.processors.format_exc_info)
     stream: TextIO | QueuedLines = sys.stderr

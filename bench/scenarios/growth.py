@@ -24,8 +24,8 @@ from bench.scenarios.memory import cache_metric
 from bench.stage import Stage
 from bench.subjects import Sidecar
 from validator.adapters.clock import SystemClock
-from validator.adapters.sqlite import save
 from validator.adapters.sqlite_file import connect
+from validator.adapters.sqlite_rows import save
 from validator.model import Application, RegistrationStatus
 from validator.testing import FakeIdp
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite_clients import SqliteClients
+from support_registry import StoredRegistry
+
 from validator.caching import Caches
 from validator.core.registration import NewClient, RegisteredClient, RegistrationRefused
 from validator.core.sealing import Sealer
@@ -20,8 +20,8 @@ from validator.dcr.bridge import Bridge
 from validator.dcr.plan import Credentials, Event, NewApplication, Plan, Registering
 from validator.dcr.registrar import Changes, ClientRegistrar, Keep
 from validator.errors import Unavailable
-from validator.model import Application, Origin, Reason, RegistrationStatus, Revocation
-from validator.ports import ClientRecord
+from validator.model import Application, ClientRecord, Origin, Reason, RegistrationStatus, Revocation
+from validator.registry.index import MemoryRegistry
 from validator.testing import ManualClock
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
@@ -145,7 +145,7 @@ class ScriptedRegistrar:
         return RegisteredClient(client_id, self.secrets[client_id], 1_800_000_000, 0, self.managements[client_id])
 
 
-class FallibleStore(SqliteClients):
+class FallibleStore(StoredRegistry):
     """The store; ``fails`` names its methods that raise instead, ``gates`` those that wait, and ``waiting`` those
     that have come to their gate."""
 
@@ -219,7 +219,7 @@ class House:
     def serve(self, registrar: ClientRegistrar, **changes: Any) -> None:
         self.plan = plan(registrar, **changes)
 
-    def _purge(self, strategy: str, client_id: str) -> None:
+    async def _purge(self, strategy: str, client_id: str) -> None:
         self.purged.append((strategy, client_id))
         self.caches.forget_client(strategy, client_id)
 

@@ -118,6 +118,6 @@ async def test_no_secret_is_in_a_log_or_an_error(home: House, idp: FakeIdp, http
     words = repr((lines, said, registrar, made, home.plan))
     for secret in (made.client_secret, known.registration_token, "initial-canary"):
         assert secret not in words
-    for file in home.store._opened.path.parent.iterdir():  # type: ignore[union-attr]
+    for file in home.store.file._opened.path.parent.iterdir():  # type: ignore[union-attr]
         for secret in (made.client_secret, known.registration_token):
             assert secret.encode() not in file.read_bytes()

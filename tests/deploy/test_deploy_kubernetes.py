@@ -1,10 +1,16 @@
 """The files for Kubernetes agree with one another, with the sidecar and with Kong's charts."""
 
 import re
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import yaml
 from deploy_support import DEPLOY, ROOT, blocks, documents
+
+from validator import cli
+from validator.core.redis_url import RedisEndpoint
+from validator.settings import read
 
 HERE = DEPLOY / "kubernetes"
 LABEL = "app.kubernetes.io/name"
@@ -101,6 +107,55 @@ def test_the_network_policy_gives_the_control_plane_to_prometheus_alone(values: 
     assert [ports for ports, _ in opened] == [PROXY, ADMIN, STATUS | {container_port(values)}]
     assert [source is None for _, source in opened] == [True, False, False]
     assert opened[1][1][0]["podSelector"]["matchLabels"][LABEL] == "controller"
+
+
+def with_redis() -> str:
+    """The sidecar's configuration with the last lines in force, as the README says."""
+    head, _, section = (HERE / "validator.yaml").read_text().partition("\n#redis:\n")
+    return f"{head}\n" + "\n".join(line.removeprefix("#") for line in ("#redis:", *section.splitlines())) + "\n"
+
+
+def test_the_lines_for_redis_are_right_once_they_are_in_force(tmp_path: Path) -> None:
+    for secret in ("control-token", "session-keys", "redis-password"):
+        (tmp_path / secret).write_text("A" * 43)
+        (tmp_path / secret).chmod(0o600)
+    config = tmp_path / "validator.yaml"
+    config.write_text(with_redis().replace("/run/secrets/validator", str(tmp_path)))
+    settings = read(config, environ={})
+    assert settings.redis is not None
+    assert settings.warnings == ()
+    assert "--from-file=redis-password" in (HERE / "README.md").read_text()
+
+
+def test_the_store_beside_redis_is_on_a_volume_of_the_pod(values: dict[str, Any]) -> None:
+    (container,) = values["deployment"]["sidecarContainers"]
+    folder = str(PurePosixPath(yaml.safe_load(with_redis())["store"]["path"]).parent)
+    (mounted,) = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == folder]
+    volumes = values["deployment"]["userDefinedVolumes"]
+    (volume,) = [volume for volume in volumes if volume["name"] == mounted]
+    assert "medium" not in volume["emptyDir"]  # in memory it would count against the container's limit
+
+
+def test_redis_is_reached_by_the_pods_that_have_the_sidecar() -> None:
+    (policy,) = documents(HERE / "redis-network-policy.yaml")
+    (own,) = documents(HERE / "network-policy.yaml")
+    kong, redis = policy["spec"]["ingress"]
+    (source,) = kong["from"]
+    assert source["podSelector"] == own["spec"]["podSelector"]
+    assert source["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": documents(HERE / "kustomization.yaml")[0]["namespace"]
+    }
+    port = RedisEndpoint.parse(yaml.safe_load(with_redis())["redis"]["url"]).hosts[0][1]
+    assert kong["ports"] == [{"port": port}]
+    assert redis["from"] == [{"podSelector": {}}]
+
+
+def test_the_option_that_a_comment_shows_is_the_program_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_serve", lambda arguments: int(arguments.workers))
+    for name in ("values-kong.yaml", "values-ingress.yaml"):
+        page = (HERE / name).read_text()
+        (shown,) = re.findall(r"`(--workers \d+)`", page)
+        assert cli.main([*re.findall(r"args: \[(.*)\]", page)[0].split(", "), *shown.split()]) == 4
 
 
 def test_the_pod_monitor_scrapes_with_the_token_as_the_job_of_the_alerts(values: dict[str, Any]) -> None:

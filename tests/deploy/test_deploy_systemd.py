@@ -110,6 +110,18 @@ def test_its_bounds_are_above_the_sidecar_s(tmp_path: Path) -> None:
     assert int(SAID["LimitNOFILE"][0]) > limits.max_connections * 1.5
 
 
+def test_signals_are_the_supervisor_s_and_a_dead_worker_is_not_the_end() -> None:
+    """By systemd's defaults SIGTERM would go to the workers too, and one that is out of memory would stop all."""
+    assert (SAID["KillMode"], SAID["OOMPolicy"], SAID["Restart"]) == (["mixed"], ["continue"], ["always"])
+
+
+def test_the_option_that_its_comment_shows_is_the_program_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    (shown,) = re.findall(r"`(--workers \d+)`", TEXT)
+    monkeypatch.setattr(cli, "_serve", lambda arguments: int(arguments.workers))
+    (serve,) = SAID["ExecStart"]
+    assert cli.main(shlex.split(f"{serve} {shown}")[1:]) == 4
+
+
 def test_the_files_that_its_comments_name_are_there() -> None:
     for page in (TEXT, (ROOT / "README.md").read_text()):
         assert "pip install --require-hashes -r requirements.lock -r requirements-build.lock" in page
@@ -148,3 +160,14 @@ def test_the_sidecar_runs_with_it_and_a_bad_file_makes_the_reload_fail() -> None
             before = sidecar.reconfigure(text.replace("idp: generic", "idp: generous"))
             assert command(*check).code == 1
             sidecar.wait_for(lambda event: event.get("event") == "configuration refused", after=before)
+
+
+@pytest.mark.programs
+def test_with_workers_the_supervisor_s_end_is_the_end_of_all() -> None:
+    with tempfile.TemporaryDirectory(prefix="systemd-") as name:
+        folder = Path(name)
+        with SidecarProcess(placed(folder), folder, arguments=["--workers", "2"]) as sidecar:
+            children = Path(f"/proc/{sidecar.pid}/task/{sidecar.pid}/children").read_text().split()
+            assert len(children) == 2
+            assert sidecar.terminate() == 0
+            assert not any(Path(f"/proc/{child}").exists() for child in children)

@@ -54,11 +54,12 @@ class Explainer:
     ) -> Explained:
         first = next(iter(strategies))
         application = {"id": "app-1", "name": "Orders", "strategy": first, "client_id": client_id}
-        registered = options.pop("registered", True)
+        registered, redis = options.pop("registered", True), options.pop("redis", None)
         settings = Settings.model_validate(
             {
                 "strategies": strategies,
                 "applications": [{**application, "registrations": ["svc"]}] if registered else [],
+                "redis": redis,
             }
         )
         options = {"strategy": None, "service": "svc", "clock": CLOCK, **options}

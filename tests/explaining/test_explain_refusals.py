@@ -102,6 +102,9 @@ async def test_unknown_applications_and_missing_registrations(world: World, expl
         "curl -X POST http://127.0.0.1:8101/v1/applications",
         '"client_id": "orders", "registrations": ["svc"]',
     )
+    shared: dict[str, Any] = {"redis": {"url": "rediss://redis.example.com"}, "registered": False}
+    not_looked_at = "what is shared through Redis was not looked at: only a sidecar with store.path has a copy"
+    says(await explained(token, plain(world), **shared), 1, "4. application: none", not_looked_at)
     says(
         await explained(token, plain(world), service="billing"),
         1,

@@ -9,9 +9,9 @@ import json
 
 import aiohttp
 from aiohttp import web
+from support_registry import StoredRegistry
 
-from validator.adapters.memory import MemoryRegistry
-from validator.adapters.sqlite import SqliteRegistry
+from validator.registry.index import MemoryRegistry
 from validator.server.control import control_application
 from validator.server.runner import ControlRunner
 from validator.testing import ManualClock
@@ -35,6 +35,7 @@ class Running:
         self.token = None
         self.bridge = None
         self.missing = []
+        self.excluded = set()
         self.cleared = 0
         self.strategies = ["plain", "azure"]
         self.session_ttl_s = 3600.0
@@ -43,10 +44,14 @@ class Running:
         self.url = ""
         self.client = None
 
-    async def ready(self):
+    async def ready(self, excluded):
+        self.excluded = excluded
         return self.missing
 
-    def clear(self):
+    async def metrics(self):
+        return b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"
+
+    async def clear(self):
         self.cleared += 1
 
     def application(self):
@@ -55,7 +60,7 @@ class Running:
             clock=self.clock,
             strategies=lambda: self.strategies,
             ready=self.ready,
-            metrics=lambda: (b"up 1\n", "text/plain; version=1.0.0; charset=utf-8"),
+            metrics=self.metrics,
             clear_cache=self.clear,
             token=lambda: self.token,
             session_ttl_s=lambda: self.session_ttl_s,
@@ -88,7 +93,7 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def serving(running, *, unix=None, **bounds):
-    running.registry = running.registry or await SqliteRegistry.open(
+    running.registry = running.registry or await StoredRegistry.open(
         None, memory=running.memory, clock=running.clock
     )
     served = ControlRunner(running.application(), shutdown_timeout=1, **bounds)
@@ -104,7 +109,7 @@ async def serving(running, *, unix=None, **bounds):
     async with aiohttp.ClientSession(connector=connector) as running.client:
         yield running
     await served.cleanup()
-    if isinstance(running.registry, SqliteRegistry):
+    if isinstance(running.registry, StoredRegistry):
         await running.registry.close()
 
 

@@ -29,6 +29,14 @@ class TestProcess:
         expected = {"status": "unready", "missing": ["strategy plain has no keys"]}
         assert await control.ask("GET", "/readyz") == (503, expected)
 
+    async def test_readiness_can_leave_redis_out_and_nothing_else(self, control):
+        assert (await control.ask("GET", "/readyz"))[0] == 200
+        assert control.excluded == set()
+        assert (await control.ask("GET", "/readyz?exclude=redis"))[0] == 200
+        assert control.excluded == {"redis"}
+        status, problem = await control.ask("GET", "/readyz?exclude=store")
+        assert (status, problem["errors"]) == (400, [{"parameter": "exclude", "detail": "must be redis"}])
+
     async def test_metrics(self, control):
         assert await control.ask("GET", "/metrics") == (200, b"up 1\n")
         assert control.headers["Content-Type"] == "text/plain; version=1.0.0; charset=utf-8"

@@ -10,8 +10,16 @@ from validator.server.control import control_application
 from validator.testing import ManualClock
 
 
-async def _ready():
+async def _ready(_excluded):
     return []
+
+
+async def _metrics():
+    return b"", "text/plain"
+
+
+async def _clear():
+    return None
 
 
 @pytest.fixture
@@ -21,8 +29,8 @@ def application():
         clock=ManualClock(),
         strategies=list,
         ready=_ready,
-        metrics=lambda: (b"", "text/plain"),
-        clear_cache=lambda: None,
+        metrics=_metrics,
+        clear_cache=_clear,
         token=lambda: None,
         session_ttl_s=lambda: 3600.0,
     )

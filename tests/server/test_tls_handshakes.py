@@ -13,7 +13,7 @@ from plane_support import TIMEOUT_S, Peer, Scripted, get, until
 from structlog.testing import capture_logs
 from tls_plane_support import GATEWAYS, NAME, OTHERS, OURS, is_cut, running
 
-from validator.server import tls
+from validator.server import accepting, tls
 from validator.server.dataplane import Bounds, Plane
 from validator.server.tls import Listeners
 from validator.testing import ManualClock
@@ -104,7 +104,7 @@ def test_a_connection_is_never_displaced(run):
 
 
 def test_without_descriptors_accepting_pauses_and_goes_on(run, monkeypatch):
-    monkeypatch.setattr(tls, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(accepting, "_PAUSE_S", 0.01)
 
     async def test(served):
         before = await served.peer()
@@ -125,9 +125,9 @@ def test_a_pause_ends_with_the_listening(run):
     async def test(served):
         served.listener.missing = 1
         _, writer = await asyncio.open_connection(*served.address)
-        await until(lambda: served.listeners._paused)
+        await until(lambda: served.listeners._acceptor.paused)
         served.listeners.close()
-        assert not served.listeners._paused
+        assert not served.listeners._acceptor.paused
         writer.close()
 
     run(test)

@@ -20,8 +20,8 @@ from validator.dcr.plan import EVENT_TYPES, BridgeRefused, Busy, Credentials, Ev
 from validator.dcr.records import Records
 from validator.dcr.registrar import Changes, Keep
 from validator.errors import Unavailable
-from validator.model import Application, ClientCredentials, RegistrationStatus, Revocation
-from validator.ports import ClientRecord, ClientRecords, Clock, Conflict, NotFound, RegistryError
+from validator.model import Application, ClientCredentials, ClientRecord, RegistrationStatus, Revocation
+from validator.ports import ClientRecords, Clock, Conflict, NotFound, RegistryError
 
 # A token of a deleted client may live on, but not for so long.
 _BLOCK_S = 30 * 86400.0
@@ -50,7 +50,7 @@ class Bridge:
         store: ClientRecords,
         clock: Clock,
         plan: Callable[[], Plan],
-        purge: Callable[[str, str], None],
+        purge: Callable[[str, str], Awaitable[None]],
         vouch: Callable[[str, ClientCredentials], None] = lambda _strategy, _pair: None,
         **creation: Any,
     ) -> None:
@@ -149,7 +149,7 @@ class Bridge:
         )
         blocked_before = self._store.revocation(block)
         await self._store.revoke(block)
-        self._purge(record.strategy, record.client_id)
+        await self._purge(record.strategy, record.client_id)
         try:
             there = await registrar.delete(record.client_id, management)
         except (RegistrationRefused, Unavailable) as error:
@@ -159,7 +159,7 @@ class Bridge:
                 await self._lift(block)
             raise
         finally:
-            self._purge(record.strategy, record.client_id)  # what was proved meanwhile
+            await self._purge(record.strategy, record.client_id)  # what was proved meanwhile
         if not there:
             log.warning(
                 "dcr_gone_already",
@@ -200,7 +200,7 @@ class Bridge:
                 await self._end_sessions(record)  # the former secret may have ended all the same
             raise
         finally:
-            self._purge(record.strategy, record.client_id)
+            await self._purge(record.strategy, record.client_id)
         await self._end_sessions(record)
         # Whoever still tries the former secret is refused, and is not to use up the tries of the new one.
         self._vouch(record.strategy, ClientCredentials(record.client_id, client.client_secret))
@@ -264,7 +264,7 @@ class Bridge:
         try:
             same_secret = await registrar.update(record.client_id, management, changes, self._keep(record, plan))
         finally:
-            self._purge(record.strategy, record.client_id)  # the provider may have replaced the secret
+            await self._purge(record.strategy, record.client_id)  # the provider may have replaced the secret
         if application.name != event.application_name:
             await self._store.adopt(application.id, application.id, event.application_name)
         if not same_secret:

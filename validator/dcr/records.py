@@ -12,8 +12,8 @@ from validator.core.registry import canonical_client_id
 from validator.core.sealing import NONCE_BYTES, Sealer, SealError
 from validator.dcr.plan import BridgeRefused
 from validator.errors import Unavailable
-from validator.model import Application, Origin
-from validator.ports import ClientRecord, ClientRecords
+from validator.model import Application, ClientRecord, Origin
+from validator.ports import ClientRecords
 
 _MAX_UNSAVED = 1000
 

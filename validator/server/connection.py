@@ -85,16 +85,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        plane = self._plane
-        plane.arriving.discard(self)
-        if len(plane.connections) >= plane.bounds.max_connections:
-            plane.refused_connections += 1
-            refused = replies.refused(Reason.STORE_UNAVAILABLE, retry_after_s=1)
+        if not self._plane.enter(self):
             self._closing = True
-            self._transport.write(refused.wire(0, connection=b"close"))
+            self._transport.write(turned_away())
             self._transport.close()
-            return
-        plane.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's shape
         self._plane.lost(self)
@@ -390,6 +384,11 @@ class Connection(asyncio.Protocol):
         if self._closing or len(self._waiting) < self._plane.bounds.max_pipelined:
             self._reading_paused = False
             self._transport.resume_reading()
+
+
+def turned_away() -> bytes:
+    """What a connection is told for which there is no room."""
+    return replies.refused(Reason.STORE_UNAVAILABLE, retry_after_s=1).wire(0, connection=b"close")
 
 
 class _Refused(Exception):

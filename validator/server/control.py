@@ -14,7 +14,7 @@ from validator.dcr.bridge import Bridge
 from validator.ports import Clock, RegistryAdmin
 from validator.server.bridge import ApiKeys, BridgeEdge, below_bridge, bridge_operations
 from validator.server.guard import Token, guard
-from validator.server.handlers import DEFAULT_PAGE, MOST_A_PAGE, Handlers
+from validator.server.handlers import DEFAULT_PAGE, EXCLUDABLE, MOST_A_PAGE, Handlers
 from validator.server.openapi import Operation, Reply, add_routes, document
 from validator.server.problems import (
     PROBLEMS,
@@ -47,9 +47,9 @@ def control_application(
     registry: RegistryAdmin,
     clock: Clock,
     strategies: Callable[[], Collection[str]],
-    ready: Callable[[], Awaitable[Sequence[str]]],
-    metrics: Callable[[], tuple[bytes, str]],
-    clear_cache: Callable[[], None],
+    ready: Callable[[Collection[str]], Awaitable[Sequence[str]]],
+    metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+    clear_cache: Callable[[], Awaitable[None]],
     token: Token,
     session_ttl_s: Callable[[], float],
     bridge: tuple[Bridge, ApiKeys] | None = None,
@@ -60,7 +60,8 @@ def control_application(
         registry: applications and revocations.
         clock: what ``expires_at`` of a new revocation is compared with.
         strategies: the names configured now.
-        ready: what is missing before requests can be judged; empty when nothing is.
+        ready: what is missing before requests can be judged; empty when nothing is. It is told what is to be left
+            out, of ``EXCLUDABLE``.
         metrics: the exposition and its content type.
         clear_cache: forgets everything cached.
         token: the control token configured now, or ``None``: then the listener must be on loopback or a Unix
@@ -146,6 +147,7 @@ def _process(handlers: Handlers) -> list[Operation]:
                 503: Reply("Not yet, or not now; missing lists why", Readiness),
             },
             handlers.readyz,
+            query={"exclude": ("leave this out", {"type": "string", "enum": sorted(EXCLUDABLE)})},
             open=True,
         ),
         Operation(
@@ -163,6 +165,7 @@ def _process(handlers: Handlers) -> list[Operation]:
             "Forget everything cached",
             {204: Reply("Forgotten")},
             handlers.clear_cache,
+            problems=(503,),
         ),
     ]
 

@@ -14,6 +14,7 @@ from validator.ports import Clock
 from validator.server.connection import Connection
 from validator.server.frames import Frames
 from validator.server.routes import Routes
+from validator.server.sharing import Seat
 
 _LAST_REQUEST_S: Final = 0.5
 
@@ -35,12 +36,18 @@ class Plane:
 
     ``pipeline`` may be replaced at any moment (a reload); requests under way end with the one they began with.
 
+    Args:
+        seat: this process's place among several that serve the same addresses; ``max_connections`` bounds the
+            connections of all of them together then.
+
     Attributes:
         connections: those that requests may come from.
         arriving: those whose handshake is under way; they count under ``max_connections`` like the others.
     """
 
-    def __init__(self, pipeline: Pipeline, cookie_name: str, *, bounds: Bounds, clock: Clock) -> None:
+    def __init__(
+        self, pipeline: Pipeline, cookie_name: str, *, bounds: Bounds, clock: Clock, seat: Seat | None = None
+    ) -> None:
         self.bounds = bounds
         self.clock = clock
         self.now = clock.now
@@ -49,6 +56,7 @@ class Plane:
         self.refused_connections = 0
         self.bad_requests = 0
         self.draining = False
+        self.seat = seat
         self._emptied: asyncio.Event | None = None
         self.replace(pipeline, cookie_name)
 
@@ -69,14 +77,44 @@ class Plane:
         return len(self.connections) + len(self.arriving)
 
     def admit(self) -> Connection | None:
-        """A protocol for a connection that begins with a handshake, counted from now on; ``None`` when there are
-        as many as there may be. Who asked takes it out of ``arriving`` when the handshake fails."""
-        if self.count >= self.bounds.max_connections:
-            self.refused_connections += 1
-            return None
+        """A protocol for a connection that is not ready yet, counted from now on; ``None`` when there are as many
+        as there may be. Who asked gives it back with ``abandon`` when nothing comes of it."""
         connection = Connection(self)
         self.arriving.add(connection)
-        return connection
+        if self._counted_within_bounds():
+            return connection
+        self.abandon(connection)
+        self.refused_connections += 1
+        return None
+
+    def abandon(self, connection: Connection) -> None:
+        """It was admitted, and does not arrive."""
+        if connection in self.arriving:
+            self.arriving.remove(connection)
+            self._count()
+
+    def enter(self, connection: Connection) -> bool:
+        """Called by a connection that is ready: whether requests may come from it, or there are as many as there
+        may be."""
+        admitted = connection in self.arriving
+        self.arriving.discard(connection)
+        self.connections.add(connection)
+        if admitted or self._counted_within_bounds():
+            return True
+        self.connections.remove(connection)
+        self._count()
+        self.refused_connections += 1
+        return False
+
+    def _count(self) -> None:
+        if self.seat is not None:
+            self.seat.hold(self.count)
+
+    def _counted_within_bounds(self) -> bool:
+        """Counts first: of two processes that look at the same moment, each sees the other's."""
+        self._count()
+        taken = self.count if self.seat is None else self.seat.total()
+        return taken <= self.bounds.max_connections
 
     def sweep(self) -> None:
         """Closes connections that were idle, or busy with one half request, for too long. To be called every
@@ -90,12 +128,13 @@ class Plane:
         self.draining = True
         self.frames.forget()
 
-    async def drain(self, timeout_s: float) -> None:
+    async def drain(self, timeout_s: float, *, at_once: bool = False) -> None:
         """Answers what was accepted, then closes every connection; after ``timeout_s`` seconds those left are
         cut. A connection between two requests may have the next one on its way, so for the first moment each
-        is left to end with the answer that tells the gateway so."""
+        is left to end with the answer that tells the gateway so, unless it is to be ``at_once``."""
         self.begin_to_drain()
-        await self._emptied_within(min(_LAST_REQUEST_S, timeout_s))
+        if not at_once:
+            await self._emptied_within(min(_LAST_REQUEST_S, timeout_s))
         for connection in list(self.connections):
             connection.close_when_idle()
         await self._emptied_within(timeout_s)
@@ -111,5 +150,6 @@ class Plane:
     def lost(self, connection: Connection) -> None:
         """Called by a connection that has ended."""
         self.connections.discard(connection)
+        self._count()
         if self._emptied is not None and not self.connections:
             self._emptied.set()

@@ -29,7 +29,9 @@ from validator.server.resources import (
 
 DEFAULT_PAGE = 100
 MOST_A_PAGE = 1000
+EXCLUDABLE = frozenset({"redis"})  # what readiness may be asked without
 
+_MAX_EXCLUDED = 16  # characters
 _MAX_PUT_TRIES = 5  # a PUT that keeps losing against other writes of the same id is a conflict
 _ID: TypeAdapter[str] = TypeAdapter(Id)
 _SERVICE: TypeAdapter[str] = TypeAdapter(Service)
@@ -45,9 +47,9 @@ class Handlers:
         registry: RegistryAdmin,
         clock: Clock,
         strategies: Callable[[], Collection[str]],
-        ready: Callable[[], Awaitable[Sequence[str]]],
-        metrics: Callable[[], tuple[bytes, str]],
-        clear_cache: Callable[[], None],
+        ready: Callable[[Collection[str]], Awaitable[Sequence[str]]],
+        metrics: Callable[[], Awaitable[tuple[bytes, str]]],
+        clear_cache: Callable[[], Awaitable[None]],
         session_ttl_s: Callable[[], float],
     ) -> None:
         self._registry = registry
@@ -61,14 +63,17 @@ class Handlers:
     async def healthz(self, _: web.Request) -> web.Response:
         return json_response({"status": "ok"})
 
-    async def readyz(self, _: web.Request) -> web.Response:
-        missing = list(await self._ready())
+    async def readyz(self, request: web.Request) -> web.Response:
+        excluded = set(query(request, {"exclude": _MAX_EXCLUDED}).values())
+        if not excluded <= EXCLUDABLE:
+            raise mistaken([{"parameter": "exclude", "detail": f"must be {' or '.join(sorted(EXCLUDABLE))}"}])
+        missing = list(await self._ready(excluded))
         if missing:
             return json_response({"status": "unready", "missing": missing}, 503)
         return json_response({"status": "ready"})
 
     async def scrape(self, _: web.Request) -> web.Response:
-        body, content_type = self._metrics()
+        body, content_type = await self._metrics()
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def list_applications(self, request: web.Request) -> web.Response:
@@ -175,7 +180,7 @@ class Handlers:
         return body.revocation(self._clock.now(), self._session_ttl_s())
 
     async def clear_cache(self, request: web.Request) -> web.Response:
-        self._clear_cache()
+        await self._clear_cache()
         _written(request, "clear_cache")
         return web.Response(status=204)
 

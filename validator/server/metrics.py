@@ -6,9 +6,10 @@ Labels come from the configuration and from closed lists, never from a request.
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -61,6 +62,61 @@ class PlaneState:
     failed_handshakes: Mapping[str, int]
 
 
+class IdpMeter(Protocol):
+    """Counts calls to identity providers."""
+
+    def idp_call(self, issuer: str) -> Callable[[Endpoint, str, float], None]:
+        """The observer of one identity provider's client."""
+
+
+class IdpCalls:
+    """``IdpMeter`` in a registry of metrics."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "validator_idp_requests",
+            "Calls to identity providers",
+            ["issuer", "endpoint", "outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "validator_idp_request_seconds",
+            "Duration of calls to identity providers",
+            ["issuer", "endpoint"],
+            buckets=_IDP_BUCKETS,
+            registry=registry,
+        )
+
+    def idp_call(self, issuer: str) -> Callable[[Endpoint, str, float], None]:
+        def observe(endpoint: Endpoint, outcome: str, seconds: float) -> None:
+            self._requests.labels(issuer, endpoint.value, outcome).inc()
+            self._seconds.labels(issuer, endpoint.value).observe(seconds)
+
+        return observe
+
+
+def process_collectors(registry: CollectorRegistry) -> None:
+    """What a process says of itself."""
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+
+
+def rendered(families: Iterable[Metric]) -> tuple[bytes, str]:
+    """The text that Prometheus reads, and its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(list(families)))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Collected(Collector):
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
 class Metrics(Collector):
     """Collects at scrape what the running parts count.
 
@@ -75,38 +131,26 @@ class Metrics(Collector):
         *,
         issuers: Callable[[], list[IssuerState]],
         plane: Callable[[], PlaneState],
-        ready: Callable[[], bool],
     ) -> None:
         self.tallies: dict[tuple[str, str, str, str], Tally] = {}
         self.verifications: dict[str, int] = {}
         self._caches = caches
         self._issuers = issuers
         self._plane = plane
-        self._ready = ready
         self._registry = CollectorRegistry(auto_describe=False)
         self._judgements = [0] * (len(_JUDGEMENT_BUCKETS) + 1)
         self._judging_s = 0.0
-        self._idp_requests = Counter(
-            "validator_idp_requests",
-            "Calls to identity providers",
-            ["issuer", "endpoint", "outcome"],
-            registry=self._registry,
-        )
-        self._idp_seconds = Histogram(
-            "validator_idp_request_seconds",
-            "Duration of calls to identity providers",
-            ["issuer", "endpoint"],
-            buckets=_IDP_BUCKETS,
-            registry=self._registry,
-        )
+        self._idp_calls = IdpCalls(self._registry)
         self._registry.register(self)
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
+        process_collectors(self._registry)
+
+    def families(self) -> list[Metric]:
+        """Everything that is counted, as it stands now."""
+        return list(self._registry.collect())
 
     def exposition(self) -> tuple[bytes, str]:
         """The text that Prometheus reads, and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        return rendered(self.families())
 
     def judged(self, seconds: float) -> None:
         """One judgement, replays apart."""
@@ -119,12 +163,7 @@ class Metrics(Collector):
 
     def idp_call(self, issuer: str) -> Callable[[Endpoint, str, float], None]:
         """The observer of one identity provider's client."""
-
-        def observe(endpoint: Endpoint, outcome: str, seconds: float) -> None:
-            self._idp_requests.labels(issuer, endpoint.value, outcome).inc()
-            self._idp_seconds.labels(issuer, endpoint.value).observe(seconds)
-
-        return observe
+        return self._idp_calls.idp_call(issuer)
 
     def collect(self) -> Iterator[Metric]:
         """Called by ``prometheus_client`` at each scrape."""
@@ -157,7 +196,6 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "validator_tasks", "Tasks of the event loop that are alive", len(asyncio.all_tasks())
         )
-        yield GaugeMetricFamily("validator_ready", "Whether /readyz answers 200", float(self._ready()))
         info = GaugeMetricFamily("validator_build_info", "The running version", labels=["version"])
         info.add_metric([__version__], 1)
         yield info

@@ -5,6 +5,7 @@ keeps what it began with. One whose handshake is under way is bounded and counte
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from typing import Final
 
 import structlog
 
-from validator.server.connection import Connection
+from validator.server.accepting import Acceptor
+from validator.server.connection import Connection, turned_away
 from validator.server.dataplane import Plane
 from validator.server.listening import BACKLOG
 
@@ -22,9 +24,7 @@ from validator.server.listening import BACKLOG
 CAUSES: Final = ("tls", "timeout", "closed", "displaced")
 _ALPN: Final = ["http/1.1"]
 _SHUTDOWN_S: Final = 2.0  # for a peer that never says goodbye
-_ACCEPTED_AT_A_TURN: Final = 32  # a handshake costs a millisecond, and other connections wait for their turn
 _DISPLACED_AFTER_S: Final = 1.0  # one between machines of a site takes a hundredth of it
-_PAUSE_S: Final = 1.0  # asyncio's own
 _TOLD_EVERY_S: Final = 10.0
 _LAST_HANDSHAKES_S: Final = 0.5  # of a stop: behind each there may be a request
 
@@ -71,7 +71,8 @@ class Listeners:
     """Sockets that are listened on, with TLS or without.
 
     With TLS a connection counts under ``limits.max_connections`` from the moment it is accepted: asyncio's own
-    servers tell of one only when its handshake is done, and handshakes that stall would be bounded by nothing.
+    servers tell of one only when its handshake is done, and handshakes that stall would be bounded by nothing. So
+    it does where the plane has a seat among several processes: asyncio's servers let nobody go first.
 
     Args:
         plane: whose connections these are.
@@ -88,7 +89,7 @@ class Listeners:
         self._context: ssl.SSLContext | None = None
         self._handshake_timeout_s = 0.0
         self._handshakes: dict[Connection, tuple[asyncio.Task[None], float]] = {}  # the oldest first
-        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._acceptor: Acceptor | None = None
         self._told: dict[str, tuple[float, int]] = {}
         self.failures = dict.fromkeys(CAUSES, 0)
 
@@ -109,8 +110,9 @@ class Listeners:
         loop = asyncio.get_running_loop()
         if context is not None:
             self.renew(context, handshake_timeout_s)
-            for listener in self._sockets:
-                loop.add_reader(listener.fileno(), self._accept, listener)
+        if context is not None or self._plane.seat is not None:
+            self._acceptor = Acceptor(self._sockets, self._take, seat=self._plane.seat)
+            self._acceptor.begin()
             return
         for listener in self._sockets:
             # The server closes the socket that it is given; this is another one with the same queue behind it.
@@ -123,17 +125,17 @@ class Listeners:
         """Serves new connections so; those there are go on as they began, and none is refused between."""
         self._context, self._handshake_timeout_s = context, handshake_timeout_s
 
-    def close(self) -> None:
-        """Listens no more; connections and handshakes go on."""
+    def close(self, *, rest: bool = True) -> None:
+        """Listens no more; connections and handshakes go on.
+
+        Args:
+            rest: takes what waits in the kernel; not to be where another process listens on and would serve it.
+        """
         for server in self._servers:
             server.close()
-        loop = asyncio.get_running_loop()
+        if self._acceptor is not None:
+            self._acceptor.close(rest=rest)
         for listener in self._sockets:
-            if self.secured and listener.fileno() >= 0:
-                self._resume(listener, listen=False)
-                loop.remove_reader(listener.fileno())
-                self._accept(listener, most=BACKLOG)  # what the kernel has accepted is not to be reset
-                self._resume(listener, listen=False)
             listener.close()
 
     async def finish(self, timeout_s: float) -> None:
@@ -147,31 +149,21 @@ class Listeners:
             handshake.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
 
-    def _accept(self, listener: socket.socket, most: int = _ACCEPTED_AT_A_TURN) -> None:
-        assert self._context is not None  # noqa: S101 - nothing is accepted here without TLS
-        for _ in range(most):
-            try:
-                accepted, _ = listener.accept()
-            except BlockingIOError:
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                self._pause(listener, error)
-                return
-            now = self._plane.clock.monotonic()
+    def _take(self, accepted: socket.socket) -> None:
+        now = self._plane.clock.monotonic()
+        connection = self._plane.admit()
+        if connection is None and self.secured and self._displace(now):
             connection = self._plane.admit()
-            if connection is None and self._displace(now):
-                connection = self._plane.admit()
-            if connection is None:
-                accepted.close()  # what could be said would take the handshake that is refused
-                continue
-            accepted.setblocking(False)
-            handshake = asyncio.get_running_loop().create_task(
-                self._handshake(connection, accepted, self._context, self._handshake_timeout_s)
-            )
-            self._handshakes[connection] = handshake, now
-            handshake.add_done_callback(partial(self._ended, connection))
+        if connection is None:
+            if not self.secured:  # with TLS, what could be said would take the handshake that is refused
+                with contextlib.suppress(OSError):
+                    accepted.send(turned_away())
+            accepted.close()
+            return
+        begun = self._handshake(connection, accepted) if self.secured else self._serve(connection, accepted)
+        handshake = asyncio.get_running_loop().create_task(begun)
+        self._handshakes[connection] = handshake, now
+        handshake.add_done_callback(partial(self._ended, connection))
 
     def _displace(self, now: float) -> bool:
         """Cuts the oldest handshake if it has had its time: else peers that stall, which need no certificate for
@@ -180,33 +172,23 @@ class Listeners:
             if now - since < _DISPLACED_AFTER_S:
                 break
             if connection in self._plane.arriving:
-                self._plane.arriving.discard(connection)
+                self._plane.abandon(connection)
                 handshake.cancel()
                 self._failed("displaced", "max_connections is reached, and it was the oldest")
                 return True
         return False
 
-    def _pause(self, listener: socket.socket, error: OSError) -> None:
-        """The socket stays ready while there are no descriptors, so the loop would do nothing else."""
-        log.error("accepting pauses", seconds=_PAUSE_S, error=error.strerror)
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(listener.fileno())
-        self._paused[listener] = loop.call_later(_PAUSE_S, self._resume, listener)
+    async def _serve(self, connection: Connection, accepted: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is gone already
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
 
-    def _resume(self, listener: socket.socket, *, listen: bool = True) -> None:
-        if (pause := self._paused.pop(listener, None)) is not None:
-            pause.cancel()
-        if listen:
-            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
-
-    async def _handshake(
-        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext, timeout_s: float
-    ) -> None:
+    async def _handshake(self, connection: Connection, accepted: socket.socket) -> None:
+        timeout_s = self._handshake_timeout_s
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
                 accepted,
-                ssl=context,
+                ssl=self._context,
                 ssl_handshake_timeout=timeout_s,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
             )
@@ -218,7 +200,7 @@ class Listeners:
             self._failed("closed", error.strerror or "the client closed the connection")
 
     def _ended(self, connection: Connection, _: asyncio.Task[None]) -> None:
-        self._plane.arriving.discard(connection)
+        self._plane.abandon(connection)
         del self._handshakes[connection]
 
     def _failed(self, cause: str, why: str) -> None:

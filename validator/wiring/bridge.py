@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
-from validator.caching import Caches
 from validator.core.registration import RegistrationRefused
 from validator.core.sealing import KEY_BYTES, Sealer, derived_key
 from validator.dcr.bridge import Bridge
@@ -19,7 +18,7 @@ from validator.dcr.registrar import ClientRegistrar
 from validator.dcr.rfc7591 import Rfc7591Registrar
 from validator.model import ClientCredentials, RegistrationStatus
 from validator.ports import ClientRecords, Clock
-from validator.server.metrics import Metrics
+from validator.server.metrics import IdpMeter
 from validator.settings import Settings, Strategy
 from validator.settings.bridge import AdapterName, ClientRegistration, Dcr
 from validator.wiring import parts
@@ -41,7 +40,6 @@ class DcrBridge:
         *,
         store: ClientRecords,
         clock: Clock,
-        caches: Caches,
         vouch: Callable[[str, ClientCredentials], None],
     ) -> None:
         self._dcr: Dcr | None = dcr
@@ -51,7 +49,7 @@ class DcrBridge:
             store=store,
             clock=clock,
             plan=self._present_plan,
-            purge=caches.forget_client,
+            purge=store.forget_cached,
             vouch=vouch,
             retry_window_s=dcr.retry_window_s,
         )
@@ -62,7 +60,7 @@ class DcrBridge:
             return []
         return [key.get_secret_value() for key in self._dcr.api_keys]
 
-    async def configure(self, settings: Settings, providers: Providers, metrics: Metrics) -> None:
+    async def configure(self, settings: Settings, providers: Providers, metrics: IdpMeter) -> None:
         """Goes by these settings from the next call on.
 
         Raises:

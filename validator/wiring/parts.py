@@ -20,7 +20,7 @@ from validator.issuers import Issuer, IssuerPlace
 from validator.model import ClientCredentials
 from validator.ports import Clock
 from validator.server.dataplane import Bounds
-from validator.server.metrics import Metrics
+from validator.server.metrics import IdpMeter
 from validator.settings import Settings
 from validator.settings import Strategy as StrategySettings
 from validator.settings.introspection import Introspection
@@ -133,7 +133,7 @@ def token_rules(strategy: StrategySettings, max_bytes: int) -> TokenRules:
 
 
 def new_client(
-    strategy: StrategySettings, settings: Settings, clock: Clock, metrics: Metrics | None = None
+    strategy: StrategySettings, settings: Settings, clock: Clock, metrics: IdpMeter | None = None
 ) -> IdpClient:
     """The client that reaches a strategy's identity provider.
 

@@ -14,7 +14,7 @@ import structlog
 from validator.adapters.idp import IdpClient
 from validator.issuers import Freshness, Issuer, IssuerPlace
 from validator.ports import Clock
-from validator.server.metrics import IssuerState, Metrics
+from validator.server.metrics import IdpMeter, IssuerState
 from validator.settings import Settings, Strategy
 from validator.wiring import parts
 
@@ -55,7 +55,7 @@ class Providers:
         self._retiring: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
 
-    async def get(self, strategy: Strategy, place: IssuerPlace, settings: Settings, metrics: Metrics) -> Provider:
+    async def get(self, strategy: Strategy, place: IssuerPlace, settings: Settings, metrics: IdpMeter) -> Provider:
         """One of a strategy's issuers, made where it is not known yet.
 
         Raises:
