@@ -93,8 +93,9 @@ async def appended(
     *records: tuple[str, str | None],
     version: int = 0,
     restored: Sequence[Record] = (),
+    restoring: bool = False,
 ) -> Position:
-    after = await log.append(position, records, version=version, restored=restored)
+    after = await log.append(position, records, version=version, restored=restored, restoring=restoring)
     assert after is not None
     return after
 

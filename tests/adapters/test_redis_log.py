@@ -8,14 +8,11 @@ from dataclasses import replace
 
 import pytest
 from redis_servers import RedisServer, one, wait_until
-from redis_support import PATIENT_S, PREFIX, appended, everything, linked, logged, refused
+from redis_support import PATIENT_S, PREFIX, appended, everything, logged, refused
 
 from validator.adapters.redis_log import MAX_APPENDED, MAX_RECORD_BYTES, RedisLog
 from validator.adapters.redis_scripts import ENTRIES_KEPT
-from validator.core.changes import RevocationChange, content
-from validator.model import Revocation
 from validator.ports import LogEntry, Position, Record
-from validator.testing import ManualClock
 
 pytestmark = pytest.mark.programs
 
@@ -203,61 +200,6 @@ async def test_what_is_large_but_permitted_passes(log: RedisLog) -> None:
     await appended(log, None, ("k", text))
     ((record,),) = [portion async for portion in log.scan()]
     assert record.content == text
-
-
-async def test_purging_removes_what_is_over_and_nothing_else(server: RedisServer) -> None:
-    clock = ManualClock(now=time.time())
-    now = clock.now()
-
-    def revocation(name: str, expires_at: float | None) -> tuple[str, str | None]:
-        change = RevocationChange(Revocation("jti", name, None, now - 100, expires_at))
-        return change.key, content(change)
-
-    async with linked(server.url) as link:
-        log = RedisLog(link, PREFIX, clock, timeout_s=PATIENT_S)
-        over, lasting = revocation("over", now - 2 * 3600), revocation("lasting", now + 3600)
-        for_good, just_over = revocation("for good", None), revocation("just over", now - 60)
-        broken = ("revocation\0jti\0\0broken", "[]")
-        gone, there = ("gone", None), ("there", "1")
-        everybody = (over, lasting, for_good, just_over, broken, gone, there)
-        await appended(log, None, *everybody)
-        assert await log.purge(30 * DAY_S) == 1
-        assert set(await everything(log)) == {key for key, _ in everybody} - {over[0]}
-        clock.advance(31 * DAY_S)
-        assert await log.purge(30 * DAY_S) == 3
-        assert set(await everything(log)) == {for_good[0], broken[0], there[0]}
-        assert (await log.state()).position is not None
-
-
-async def test_purging_spares_what_has_just_changed(server: RedisServer) -> None:
-    clock = ManualClock(now=time.time() + 31 * DAY_S)
-    async with linked(server.url) as link:
-        log = RedisLog(link, PREFIX, clock, timeout_s=PATIENT_S)
-        position = await appended(log, None, ("a", None), ("b", None))
-        removing = log._remove
-
-        async def written_in_between(records):
-            await appended(log, position, ("a", "again"))
-            return await removing(records)
-
-        log._remove = written_in_between
-        assert await log.purge(30 * DAY_S) == 1
-        assert set(await everything(log)) == {"a"}
-
-
-async def test_purging_a_lot_takes_several_calls(server: RedisServer) -> None:
-    async with linked(server.url) as link:
-        log = RedisLog(link, PREFIX, ManualClock(now=time.time() + 31 * DAY_S), timeout_s=PATIENT_S)
-        position = None
-        for start in range(0, 50_000, 2000):
-            records = [(f"k{number}", None) for number in range(start, start + 2000)]
-            position = await appended(log, position, *records)
-        first = await log.purge(30 * DAY_S)
-        assert 0 < first < 50_000
-        removed = first
-        for _ in range(20):
-            removed += await log.purge(30 * DAY_S)
-        assert removed == 50_000
 
 
 async def test_what_is_stored_is_as_described(server: RedisServer, log: RedisLog) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from redis_faults import Fault, FaultProxy
@@ -182,6 +183,9 @@ async def test_a_record_that_is_none_is_not_believed(server: RedisServer, log: R
         {"keys": "{}"},
         {"keys": "[1]"},
         {"keys": "[" * 5000},
+        {"keys": "null"},
+        {"keys": '["\\ud800"]'},
+        {"previous": None},
         {"mark": None},
         {"keys": None},
     ],
@@ -189,17 +193,71 @@ async def test_a_record_that_is_none_is_not_believed(server: RedisServer, log: R
 async def test_an_entry_that_is_none_is_not_believed(server: RedisServer, log: RedisLog, wrong) -> None:
     fields = {"mark": "m", "previous": "", "version": "1", "keys": '["a"]', **wrong}
     words = [part for name, text in fields.items() if text is not None for part in (name, text.encode("latin-1"))]
+    first = await appended(log, None, ("a", "1"))
     server.ask("XADD", LOG, "*", *words)
-    await refused(log.since(None, wait_s=0.0), NONSENSE)
+    second = await appended(log, first, ("a", "2"))
+    found = await log.since(None, wait_s=0.0)
+    assert [(entry.mark, entry.previous) for entry in found] == [
+        (first.mark, ""),
+        ("", "?"),
+        (second.mark, first.mark),
+    ]
+    assert (found[1].version, list(found[1].keys)) == (0, [])
+    assert (await log.state()).position == second
+    assert await log.since(second, wait_s=0.0) == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("\0head", "a b"), ("\0last", "x"), ("\0version", "x"), ("\0last", None)]
-)
+@pytest.mark.parametrize(("name", "text"), [("\0head", "a b"), ("\0last", "x"), ("\0last", None)])
 async def test_a_position_that_is_none_is_not_believed(server: RedisServer, log: RedisLog, name, text) -> None:
     await appended(log, None, ("a", "1"))
     server.ask(*(("HDEL", RECORDS, name) if text is None else ("HSET", RECORDS, name, text)))
     await refused(log.state(), NONSENSE)
+
+
+FAR = [2**53 - 1, 2**52, 2**63, 10**400]
+
+
+@pytest.mark.parametrize("text", [*map(str, FAR), "x", "-1", "nan", "inf", "", None])
+async def test_no_version_is_counted_on_from_one_that_cannot_be(
+    server: RedisServer, log: RedisLog, text: str | None
+) -> None:
+    first = await appended(log, None, ("a", "1"))
+    server.ask(*(("HDEL", RECORDS, "\0version") if text is None else ("HSET", RECORDS, "\0version", text)))
+    state = await log.state()
+    assert state.position is not None
+    assert (state.position.mark, state.position.version) == (first.mark, 0)
+    second = await appended(log, state.position, ("a", "2"), version=first.version)
+    assert first.version < second.version < time.time() * 1000 + DAY_S
+    assert await log.fetch(["a"]) == [Record("a", second.version, "2")]
+    assert (await log.state()).position == second
+
+
+async def test_nor_from_what_a_writer_takes_for_the_highest(server: RedisServer, log: RedisLog) -> None:
+    first = await appended(log, None, ("a", "1"), version=2**53 - 1)
+    assert first.version < time.time() * 1000 + DAY_S
+
+
+@pytest.mark.parametrize("version", FAR)
+async def test_what_has_a_version_that_cannot_be_is_not_read(
+    server: RedisServer, log: RedisLog, version: int
+) -> None:
+    server.ask("HSET", RECORDS, "a", f'[{version},"1"]', "b", f"[{version},null]", "c", '[1,"x"]')
+    server.ask("XADD", LOG, "*", "mark", "m", "previous", "", "version", version, "keys", '["a"]')
+    unreadable = [Record("a", 0, "?"), Record("b", 0, "?"), Record("c", 1, "x")]
+    assert await log.fetch(["a", "b", "c"]) == unreadable
+    assert await everything(log) == {record.key: record for record in unreadable}
+    (entry,) = await log.since(None, wait_s=0.0)
+    assert (entry.previous, entry.version) == ("?", 0)
+    (entry,) = [LogEntry(entry.id, "m", "", 1, ["a"])]
+    assert await log.written(entry, ["a"]) == [Record("a", 0, "?")]
+
+
+async def test_one_that_ran_ahead_with_a_clock_is_read(server: RedisServer, log: RedisLog) -> None:
+    ahead = int((time.time() + 50 * 365 * DAY_S) * 1000)
+    first = await appended(log, None, ("a", "1"), version=ahead)
+    assert await log.fetch(["a"]) == [Record("a", ahead + 1, "1")]
+    (entry,) = await log.since(None, wait_s=0.0)
+    assert (entry.mark, entry.version) == (first.mark, ahead + 1)
 
 
 async def test_a_key_that_is_no_text_is_nobodys(server: RedisServer, log: RedisLog) -> None:

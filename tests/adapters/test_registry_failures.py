@@ -49,7 +49,7 @@ async def pair(path, clock, epoch):
 class TestOwner:
     async def test_two_sidecars_never_have_one_store(self, path):
         async with opened(path):
-            with pytest.raises(StoreError, match=r"belongs to another sidecar that is running: give each its own"):
+            with pytest.raises(StoreError, match=r"give each its own store.path; .* where they share none$"):
                 async with opened(path):
                     pass
 

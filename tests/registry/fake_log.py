@@ -5,6 +5,8 @@ fault does is what it does to a real server: it loses the last writes, or all, o
 """
 
 import asyncio
+import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -15,6 +17,8 @@ from validator.model import ClientRecord, Reason
 from validator.ports import Clock, LogEntry, LogState, Position, Record
 
 _marks = count(1)  # never the same again, as random ones
+LARGEST = 1024 * 1024  # bytes of one record
+RESTORING_S = 10.0
 _PORTION = 2  # records of a scan at once
 
 
@@ -36,6 +40,7 @@ class FakeServer:
 
     Attributes:
         down, read_only: nobody is answered; nothing is written.
+        ahead_s: by how much its clock is.
         dumps: the state after each write, the oldest first; what a failover or an older dump goes back to.
     """
 
@@ -48,10 +53,20 @@ class FakeServer:
         self.down = False
         self.read_only = False
         self.appends = 0
+        self.ahead_s = 0.0
+        self.restoring: dict[int, float] = {}  # by who restores: until when others wait for him
 
     @property
     def age_s(self) -> float:
-        return self._clock.monotonic() - self._since
+        return max(0.0, self._clock.monotonic() - max(self._since, *self.restoring.values(), -math.inf))
+
+    def restores(self, who: int, *, more: bool) -> None:
+        self.restoring.pop(who, None)
+        if more:
+            self.restoring[who] = self._clock.monotonic() + RESTORING_S
+
+    def now(self) -> float:
+        return self._clock.now()
 
     @property
     def mark(self) -> str:
@@ -96,6 +111,11 @@ class FakeServer:
         """A record that this program cannot read, written as by another version of it."""
         assert self.append(self.state.head, [(key, text)], 0)
 
+    def garble(self) -> None:
+        """The last entry is such that nobody can follow it."""
+        last = replace(self.state.entries[-1], previous="?")
+        self.state = replace(self.state, entries=(*self.state.entries[:-1], last))
+
     def trim(self, left: int = 0) -> None:
         self.state = replace(self.state, entries=self.state.entries[len(self.state.entries) - left :])
 
@@ -113,6 +133,7 @@ class FakeServer:
 
     def _anew(self, state: Dump) -> None:
         self.state = state
+        self.restoring = {}
         self.restart()
 
     def _keep(self, state: Dump) -> None:
@@ -144,7 +165,9 @@ class FakeLog:
 
     async def state(self) -> LogState:
         await self._reach()
-        return LogState(self.server.state.head, self.server.age_s, str(self.server.incarnation))
+        server = self.server
+        time_s = server.now() + server.ahead_s
+        return LogState(server.state.head, server.age_s, str(server.incarnation), time_s=time_s)
 
     async def append(
         self,
@@ -153,6 +176,7 @@ class FakeLog:
         *,
         version: int,
         restored: Sequence[Record] = (),
+        restoring: bool = False,
     ) -> Position | None:
         interlude, self.interlude = self.interlude, None
         if interlude is not None:
@@ -160,7 +184,13 @@ class FakeLog:
         await self._reach()
         if self.server.read_only:
             raise unavailable("READONLY")
+        texts = [json.dumps(text) for _, text in records]
+        texts += [json.dumps([record.version, record.content]) for record in restored]
+        if any(len(text) > LARGEST for text in texts):
+            raise unavailable(f"a record of more than {LARGEST} bytes is not shared")
         written = self.server.append(position, records, version, restored)
+        if written is not None:
+            self.server.restores(id(self), more=restoring)
         if self.lose_replies:
             self.lose_replies -= 1
             raise unavailable("no answer within 1 s")

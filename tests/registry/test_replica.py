@@ -316,3 +316,9 @@ async def test_an_error_of_our_own_is_said_once_and_followed_by_another_try(
             await one.replica.step()
     assert [line["event"] for line in lines] == ["following the shared store failed", "shared store lost"]
     await rejoin(one)
+
+
+async def test_how_far_the_clocks_are_apart_is_known(start: Start, server: FakeServer, clock: ManualClock) -> None:
+    server.ahead_s = 300.0
+    one = await start()
+    assert one.replica.clock_skew_s == -300.0

@@ -24,13 +24,33 @@ def _of(version: int, text: str | None, key: str = "jti\0\0x") -> Record:
         ((5, "[1.0,null]"), (6, None), (6, None)),
         ((6, "[1.0,null]"), (6, None), (6, "[1.0,null]")),  # what is closed stays closed
         ((6, None), (6, "[1.0,null]"), (6, "[1.0,null]")),
-        ((0, "[1.0,null]"), (6, None), (6, None)),
+        ((0, "[1.0,null]"), (6, None), (7, "[1.0,null]")),  # who lifted it could not know of it
     ],
 )
 def test_of_two_records_of_a_revocation(
     mine: tuple[int, str | None], theirs: tuple[int, str | None], holds: tuple[int, str | None]
 ) -> None:
     assert weighed(_of(*mine), _of(*theirs)) == _of(*holds)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "holds"),
+    [
+        ((5, "[1.0,null]"), (8, None), (9, "[1.0,null]")),  # who lifted it could not know of it
+        ((8, "[1.0,null]"), (5, None), (8, "[1.0,null]")),
+        ((5, "[1.0,50.0]"), (8, "[2.0,100.0]"), (8, "[2.0,100.0]")),
+        ((5, None), (8, "[1.0,null]"), (8, "[1.0,null]")),
+    ],
+)
+def test_of_two_records_of_a_revocation_of_which_nobody_else_knows(
+    mine: tuple[int, str | None], theirs: tuple[int, str | None], holds: tuple[int, str | None]
+) -> None:
+    assert weighed(_of(*mine), _of(*theirs), untold=True) == _of(*holds)
+
+
+def test_an_application_of_which_nobody_else_knows_holds_against_nothing_newer() -> None:
+    mine, theirs = Record(KEY, 5, "{}"), Record(KEY, 6, None)
+    assert weighed(mine, theirs, untold=True) is theirs
 
 
 @pytest.mark.parametrize(

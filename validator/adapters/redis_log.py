@@ -23,7 +23,7 @@ from typing import Final, TypeVar
 import structlog
 
 from validator.adapters.redis_link import RedisLink, Reply, Session, check_master, require_master
-from validator.adapters.redis_scripts import APPEND, PURGE, STATE, WRITTEN
+from validator.adapters.redis_scripts import AHEAD_MS, APPEND, PURGE, STATE, WRITTEN
 from validator.errors import Unavailable
 from validator.model import Reason
 from validator.ports import Clock, LogEntry, LogState, Position, Record
@@ -39,6 +39,7 @@ _TIMEOUT_S: Final = 1.0  # nobody's request waits for these calls
 _ANSWER_S: Final = 0.5  # beyond the time that a reading is asked to wait for
 _MEMORY_EVERY_S: Final = 60.0  # a look at how the server evicts
 _EXPIRED_S: Final = 3600.0  # clocks differ
+_MARKS_KEPT_S: Final = 2 * 86_400.0  # nothing that was found out before is believed for half as long
 _MAX_VERSION: Final = 2**53
 _UNREADABLE: Final = "?"  # no content of any change
 
@@ -48,7 +49,8 @@ _REPLICATION_ID: Final = re.compile(rb"^master_replid:([0-9a-f]{40})\r?$", re.MU
 _MASTER: Final = re.compile(rb"^role:master\r?$", re.MULTILINE)
 _EVICTION: Final = re.compile(rb"^maxmemory_policy:([a-z-]{1,32})\r?$", re.MULTILINE)
 _LIMITED: Final = re.compile(rb"^maxmemory:[1-9]", re.MULTILINE)
-_REVOCATION: Final = "revocation\0"  # as ``core.changes`` begins its keys
+_REVOCATION, _CLIENT = "revocation\0", "client\0"  # as ``core.changes`` begins its keys
+_FORGOTTEN_CLIENT: Final = re.compile(r"forgotten\0[^\0]+\0[^\0]+")  # those of everybody are two at most
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -60,7 +62,7 @@ class RedisLog:
     Args:
         link: closed with this.
         prefix: of all keys; whoever has the same one shares the same truth.
-        clock: tells what is old enough to be purged.
+        clock: tells when it is time to look at the server's settings again.
         timeout_s: for each call but ``since``.
     """
 
@@ -72,6 +74,7 @@ class RedisLog:
         self._log = f"{{{prefix}}}:log"
         self._purged_to = 0  # a cursor of HSCAN
         self._warned = False
+        self._owner = secrets.token_urlsafe(12)  # of what is being restored
         self._memory_at = -math.inf  # by clock.monotonic()
 
     async def state(self) -> LogState:
@@ -88,9 +91,11 @@ class RedisLog:
                 self._warn_of_eviction(await session.command("INFO", "memory"))
                 self._memory_at = self._clock.monotonic() + _MEMORY_EVERY_S
             reply = await session.script(STATE, (self._records, self._log), (incarnation[1],))
-            mark, last, version, age_ms = reply
+            mark, last, version, age_ms, time_ms = reply
             position = None if mark is None else _position(last, mark, version)
-            return LogState(position, _whole(age_ms) / 1000, incarnation[1].decode())
+            return LogState(
+                position, _whole(age_ms) / 1000, incarnation[1].decode(), time_s=_whole(time_ms) / 1000
+            )
 
         return await self._call("state", work)
 
@@ -101,6 +106,7 @@ class RedisLog:
         *,
         version: int,
         restored: Sequence[Record] = (),
+        restoring: bool = False,
     ) -> Position | None:
         """``ports.SharedLog``: 1 to ``MAX_APPENDED`` records, of ``MAX_APPEND_BYTES`` together at most, and none
         of more than ``MAX_RECORD_BYTES``; others are refused here."""
@@ -119,7 +125,8 @@ class RedisLog:
 
         async def work(session: Session) -> Position | None:
             keys = (self._records, self._log)
-            reply = await session.script(APPEND, keys, (before, version, mark, names, len(records), *words))
+            head = (before, version, mark, names, len(records), self._owner, int(restoring))
+            reply = await session.script(APPEND, keys, (*head, *words))
             if reply is None:  # nothing was written, so a replica has not refused it
                 await require_master(session)
                 return None
@@ -135,14 +142,14 @@ class RedisLog:
 
         async def work(session: Session) -> Sequence[LogEntry]:
             # ROLE is answered when the wait is over: a replica may not have what its master has.
-            reply, role = await session.pipeline(
-                ("XREAD", "COUNT", _ENTRIES, *blocking, "STREAMS", self._log, after), ("ROLE",)
+            reply, role, time = await session.pipeline(
+                ("XREAD", "COUNT", _ENTRIES, *blocking, "STREAMS", self._log, after), ("ROLE",), ("TIME",)
             )
             check_master(role)
             if reply is None:
                 return ()
             ((_, entries),) = reply
-            return [_entry(identifier, fields) for identifier, fields in entries]
+            return [_entry(identifier, fields, _now_ms(time)) for identifier, fields in entries]
 
         return await self._call("since", work, timeout_s=wait_s + _ANSWER_S, waiting=True)
 
@@ -165,17 +172,18 @@ class RedisLog:
 
     async def _fetch(self, keys: Sequence[str]) -> Sequence[Record | None]:
         async def work(session: Session) -> Sequence[Record | None]:
-            reply, role = await session.pipeline(("HMGET", self._records, *keys), ("ROLE",))
+            reply, role, time = await session.pipeline(("HMGET", self._records, *keys), ("ROLE",), ("TIME",))
             check_master(role)
-            return _found(keys, reply)
+            return _found(keys, reply, _now_ms(time))
 
         return await self._call("fetch", work)
 
     async def _written(self, entry: LogEntry, keys: Sequence[str]) -> Sequence[Record | None] | None:
         async def work(session: Session) -> Sequence[Record | None] | None:
             reply = await session.script(WRITTEN, (self._records, self._log), (entry.id, entry.mark, *keys))
-            await require_master(session)
-            return None if reply is None else _found(keys, reply)
+            role, time = await session.pipeline(("ROLE",), ("TIME",))
+            check_master(role)
+            return None if reply is None else _found(keys, reply, _now_ms(time))
 
         return await self._call("fetch", work)
 
@@ -183,18 +191,20 @@ class RedisLog:
         """``ports.SharedLog``."""
         cursor = 0
         while True:
-            cursor, found = await self._portion("scan", cursor)
+            cursor, found, _ = await self._portion("scan", cursor)
             yield [record for record, _ in found]
             if cursor == 0:
                 return
 
     async def purge(self, older_than_s: float) -> int:
-        """Removes what has been no more for longer than that, and revocations that have run out. Does a bounded
-        piece of the work and goes on from there when called again; returns how many records it has removed."""
+        """Removes what has been no more for longer than that, what is kept of clients that were deleted before it,
+        revocations that have run out, and marks of clients that nobody needs any more; all by Redis's own clock.
+        Does a bounded piece of the work and goes on from there when called again; returns how many records it has
+        removed."""
         removed = 0
         for _ in range(_PURGED_PORTIONS):
-            self._purged_to, found = await self._portion("purge", self._purged_to)
-            over = [(record.key, text) for record, text in found if self._is_over(record, older_than_s)]
+            self._purged_to, found, now_ms = await self._portion("purge", self._purged_to)
+            over = [(r.key, text) for r, text in found if _is_over(r, older_than_s, now_ms / 1000)]
             removed += await self._remove(over)
             if self._purged_to == 0:
                 break
@@ -203,18 +213,6 @@ class RedisLog:
     async def close(self) -> None:
         """``ports.SharedLog``."""
         await self._link.close()
-
-    def _is_over(self, record: Record, older_than_s: float) -> bool:
-        now = self._clock.now()
-        if record.content is None:
-            return record.version / 1000 < now - older_than_s  # a version is a time, or later than one
-        if not record.key.startswith(_REVOCATION):
-            return False
-        try:
-            _created_at, expires_at = json.loads(record.content)
-            return expires_at is not None and float(expires_at) + _EXPIRED_S < now
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            return False  # whoever reads it says so
 
     async def _remove(self, records: Sequence[tuple[str, bytes]]) -> int:
         if not records:
@@ -226,14 +224,17 @@ class RedisLog:
 
         return await self._call("purge", work)
 
-    async def _portion(self, name: str, cursor: int) -> tuple[int, Sequence[tuple[Record, bytes]]]:
-        async def work(session: Session) -> tuple[int, Sequence[tuple[Record, bytes]]]:
-            reply, role = await session.pipeline(("HSCAN", self._records, cursor, "COUNT", _PORTION), ("ROLE",))
+    async def _portion(self, name: str, cursor: int) -> tuple[int, Sequence[tuple[Record, bytes]], int]:
+        async def work(session: Session) -> tuple[int, Sequence[tuple[Record, bytes]], int]:
+            reply, role, time = await session.pipeline(
+                ("HSCAN", self._records, cursor, "COUNT", _PORTION), ("ROLE",), ("TIME",)
+            )
             check_master(role)
             following, found = reply
             pairs = zip(found[::2], found[1::2], strict=True)
             ours = [(name, text) for key, text in pairs if (name := _name(key)) is not None]
-            return int(following), [(_record(name, text), text) for name, text in ours]
+            now_ms = _now_ms(time)
+            return int(following), [(_record(name, text, now_ms), text) for name, text in ours], now_ms
 
         return await self._call(name, work)
 
@@ -260,6 +261,26 @@ class RedisLog:
         self._warned = evicts
 
 
+def _is_over(record: Record, older_than_s: float, now: float) -> bool:
+    written_at = record.version / 1000  # a version is a time, or later than one
+    if record.content is None:
+        return written_at < now - older_than_s
+    if record.content == _UNREADABLE:
+        return False  # whoever reads it says so
+    if _FORGOTTEN_CLIENT.fullmatch(record.key):
+        return written_at < now - _MARKS_KEPT_S
+    try:
+        if record.key.startswith(_CLIENT):
+            *_, deleted_at = json.loads(record.content)
+            return deleted_at is not None and max(float(deleted_at), written_at) < now - older_than_s
+        if record.key.startswith(_REVOCATION):
+            _created_at, expires_at = json.loads(record.content)
+            return expires_at is not None and float(expires_at) + _EXPIRED_S < now
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return False
+    return False
+
+
 def _too_much(detail: str) -> Unavailable:
     return Unavailable(Reason.STORE_UNAVAILABLE, detail)
 
@@ -271,17 +292,28 @@ def _position(entry: Reply, mark: Reply, version: Reply) -> Position:
     return Position(_entry_id(entry), _mark(mark), _version(version))
 
 
-def _entry(identifier: Reply, fields: Reply) -> LogEntry:
-    pairs = dict(zip(fields[::2], fields[1::2], strict=True))
-    keys = json.loads(pairs[b"keys"])
+def _entry(identifier: Reply, fields: Reply, now_ms: int) -> LogEntry:
+    name = _entry_id(identifier)
+    try:
+        pairs = dict(zip(fields[::2], fields[1::2], strict=True))
+        previous = _mark(pairs[b"previous"]) if pairs[b"previous"] else ""
+        version = _believed(int(pairs[b"version"]), now_ms)
+        return LogEntry(name, _mark(pairs[b"mark"]), previous, version, _keys(pairs[b"keys"]))
+    # What somebody else has written hides nothing of ours: it is told to be there, and that it follows nothing.
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return LogEntry(name, "", _UNREADABLE, 0, ())
+
+
+def _keys(text: Reply) -> list[str]:
+    keys = json.loads(text)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise ValueError("no keys")
-    previous = _mark(pairs[b"previous"]) if pairs[b"previous"] else ""
-    return LogEntry(_entry_id(identifier), _mark(pairs[b"mark"]), previous, _version(pairs[b"version"]), keys)
+        raise TypeError("no keys")
+    "".join(keys).encode()  # half of a surrogate pair is no text
+    return keys
 
 
-def _found(keys: Sequence[str], texts: Sequence[Reply]) -> list[Record | None]:
-    return [None if text is None else _record(key, text) for key, text in zip(keys, texts, strict=True)]
+def _found(keys: Sequence[str], texts: Sequence[Reply], now_ms: int) -> list[Record | None]:
+    return [None if text is None else _record(key, text, now_ms) for key, text in zip(keys, texts, strict=True)]
 
 
 def _name(key: bytes) -> str | None:
@@ -292,12 +324,12 @@ def _name(key: bytes) -> str | None:
         return None
 
 
-def _record(key: str, text: bytes) -> Record:
+def _record(key: str, text: bytes, now_ms: int) -> Record:
     try:
         version, content = json.loads(text)
         if not (content is None or isinstance(content, str)):
-            return Record(key, _whole(version), _UNREADABLE)
-        return Record(key, _whole(version), content)
+            content = _UNREADABLE
+        return Record(key, _believed(version, now_ms), content)
     # One that somebody else has written over does not hide all the others.
     except (ValueError, TypeError, RecursionError):
         return Record(key, 0, _UNREADABLE)
@@ -314,6 +346,17 @@ def _mark(reply: Reply) -> str:
     if not isinstance(mark, str) or not _MARK.fullmatch(mark):
         raise ValueError("no mark")
     return mark
+
+
+def _now_ms(time: Reply) -> int:
+    seconds, _ = time
+    return _whole(int(seconds)) * 1000
+
+
+def _believed(version: Reply, now_ms: int) -> int:
+    if _whole(version) > now_ms + AHEAD_MS:
+        raise ValueError("no version of ours")
+    return _whole(version)
 
 
 def _version(reply: Reply) -> int:

@@ -8,7 +8,6 @@ written in. After a failure nobody waits for the server until it has had time to
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from validator.adapters.breaker import BreakerState, CircuitBreaker
@@ -35,13 +34,15 @@ _MAX_RETRY_S: Final = 300.0
 _REST_S: Final = 1.0
 _LATE_S: Final = 1.0
 _LATE_AT_ONCE: Final = 4
+_LATE_KEPT: Final = 32
 _AT_ONCE: Final = 8  # less than a link has connections: who waited for one there would take it for Redis's silence
 
 T = TypeVar("T")
 
-# KEYS: answer, asking, outage, proven, and one for each counter, which is a hash of n (tries) and w (whose try
-# began the window, so that no try of an earlier one is given back to it). What would last for ever, which only a
-# restored copy of old keys can, is given an end.
+# KEYS: answer, asking, outage, proven, and one for each counter, which is a hash of n (tries), w (whose try began
+# the window) and a field for each owner whose try is counted: so a try counts once, and is given back once,
+# whatever became of the answers. What would last for ever, which only a restored copy of old keys can, is given an
+# end.
 _BEGIN: Final = Script("""
 local size = redis.call('STRLEN', KEYS[1])
 if size > 0 and size <= tonumber(ARGV[1]) then
@@ -75,14 +76,16 @@ for i = 5, #KEYS do
     redis.call('HSET', KEYS[i], 'w', owner)
     redis.call('PEXPIRE', KEYS[i], ARGV[6])
   end
+  redis.call('HSET', KEYS[i], 'by:' .. owner, '')
   found[i - 2] = redis.call('HGET', KEYS[i], 'w')
 end
 redis.call('SET', KEYS[2], owner, 'PX', ARGV[3])
 return found
 """)
 
-# A try that was counted is given back unless it failed; one that was not counted counts if it failed. The turn is
-# given back first: that succeeds where there is no memory for anything else.
+# A try that was counted is given back unless it failed; one that was not counted counts if it failed; and nothing
+# is done about it where that is not known yet. The turn is given back first: that succeeds where there is no
+# memory for anything else.
 _SETTLE: Final = Script("""
 local owner = ARGV[1]
 if redis.call('GET', KEYS[2]) == owner then
@@ -98,11 +101,14 @@ if ARGV[6] == '1' then redis.call('SET', KEYS[4], '1', 'PX', ARGV[7]) end
 if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 for i = 5, #KEYS do
   local window = ARGV[i + 5] or ''
-  if window ~= '' and ARGV[8] == '0' and redis.call('HGET', KEYS[i], 'w') == window then
+  local own = 'by:' .. owner
+  if ARGV[8] == '0' and redis.call('HDEL', KEYS[i], own) == 1 then
     if redis.call('HINCRBY', KEYS[i], 'n', -1) <= 0 then redis.call('DEL', KEYS[i]) end
-  elseif window == '' and ARGV[8] == '1' and redis.call('HINCRBY', KEYS[i], 'n', 1) == 1 then
-    redis.call('HSET', KEYS[i], 'w', owner)
-    redis.call('PEXPIRE', KEYS[i], ARGV[9])
+  elseif ARGV[8] == '1' and window == '' and redis.call('HSET', KEYS[i], own, '') == 1 then
+    if redis.call('HINCRBY', KEYS[i], 'n', 1) == 1 then
+      redis.call('HSET', KEYS[i], 'w', owner)
+      redis.call('PEXPIRE', KEYS[i], ARGV[9])
+    end
   end
 end
 return 'settled'
@@ -124,8 +130,9 @@ class RedisProofs:
         self._timeout_s = timeout_s
         self._breaker = CircuitBreaker(clock, threshold=1, reset_s=_REST_S)
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._held: set[str] = set()  # owners of turns that were given
+        self._held: set[str] = set()  # owners of turns that were given, or may have been
         self._late: set[asyncio.Task[None]] = set()
+        self._late_slots = asyncio.Semaphore(_LATE_AT_ONCE)
 
     @property
     def state(self) -> BreakerState:
@@ -167,7 +174,9 @@ class RedisProofs:
             standing = await self._call("proofs_begin", work, keys[0])
         except Unavailable as error:
             if error.sent:
-                self._give_back(keys, owner, Settled())
+                self._held.add(owner)
+                # Nobody is to wait for the turn; what the try was worth is known when it is settled.
+                self._finish(_settling(keys, owner, (), None, slot.window_s), keys[0])
             raise
         if isinstance(standing, Leave):
             self._held.add(owner)
@@ -182,7 +191,7 @@ class RedisProofs:
             await self._call("proofs_settle", work, keys[0])
         except Unavailable as error:
             if held or error.sent:
-                self._give_back(keys, owner, outcome)
+                self._finish(work, keys[0])
             raise
 
     async def vouch(self, slot: Slot) -> None:
@@ -193,19 +202,20 @@ class RedisProofs:
 
         await self._call("proofs_vouch", work, proven)
 
-    def _give_back(self, keys: Sequence[str], owner: str, outcome: Settled) -> None:
-        """Soon, and on nobody's way: whoever asked too late to be told so may have been given the turn, and others
-        would wait for him until it runs out. What was found out is shared all the same; tries are not counted, for
-        they may have been."""
-        if len(self._late) >= _LATE_AT_ONCE:
+    def _finish(self, work: Callable[[Session], Awaitable[None]], key: str) -> None:
+        """Settles soon, and on nobody's way: whoever was not told so in time may have been given the turn, for
+        which others would wait until it runs out, and his try may have been counted. Settling once more does not
+        do it twice."""
+        if len(self._late) >= _LATE_KEPT:
             return
 
-        async def give_back() -> None:
-            work = _settling(keys, owner, (), replace(outcome, failed=False), _LATE_S)
-            with contextlib.suppress(Unavailable):  # the turn runs out by itself
-                await self._link.call("proofs_settle", work, key=keys[0], timeout_s=_LATE_S)
+        async def finish() -> None:
+            # What is not done runs out by itself.
+            with contextlib.suppress(Unavailable):
+                async with self._late_slots:
+                    await self._link.call("proofs_settle", work, key=key, timeout_s=_LATE_S)
 
-        task = asyncio.create_task(give_back())
+        task = asyncio.create_task(finish())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
@@ -250,8 +260,10 @@ class RedisProofs:
 
 
 def _settling(
-    keys: Sequence[str], owner: str, windows: Sequence[str], outcome: Settled, window_s: float
+    keys: Sequence[str], owner: str, windows: Sequence[str], known: Settled | None, window_s: float
 ) -> Callable[[Session], Awaitable[None]]:
+    """``known``: what came of it; ``None``: that is still to be found out."""
+    outcome = known or Settled()
     text = outcome.text if outcome.text_s > 0 and len(outcome.text) <= _MAX_TEXT_BYTES else ""
     words: tuple[str | int, ...] = (
         owner,
@@ -261,7 +273,7 @@ def _settling(
         _ms(_OUTAGE_S),
         "" if outcome.right is None else int(outcome.right),
         _ms(_PROVEN_S),
-        int(outcome.failed),
+        "" if known is None else int(known.failed),
         _ms(window_s),
         *windows,
     )

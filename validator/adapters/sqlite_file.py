@@ -217,8 +217,9 @@ def _own(path: Path) -> int:
         time.sleep(_OWNED_POLL_S)
     os.close(descriptor)
     raise StoreError(
-        f"the registry's store {path} belongs to another sidecar that is running: give each its own store.path, "
-        "and post changes to each"
+        f"the registry's store {path} belongs to another sidecar that is running: give each its own store.path; "
+        "what is posted to one reaches the others through the Redis that they share, and must be posted to each "
+        "where they share none"
     )
 
 

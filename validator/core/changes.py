@@ -142,8 +142,14 @@ def _application(identifier: str, value: Mapping[str, Any]) -> Application:
         value["client_id"],
         {service: RegistrationStatus(status) for service, status in value["registrations"].items()},
         value["active"] is True,
-        groups=tuple(value["groups"]),
+        groups=_groups(value["groups"]),
     )
+
+
+def _groups(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("groups are a list")
+    return tuple(value)
 
 
 def _record_parts(record: ClientRecord) -> list[object]:

@@ -81,7 +81,8 @@ class LogEntry:
     """One write to what is shared: which keys have changed.
 
     Attributes:
-        previous: the mark of the entry before it; "" before the first.
+        previous: the mark of the entry before it; "" before the first; "?" (the mark of none) where the entry
+            cannot be read. Such a one has no mark, version or keys.
     """
 
     id: str
@@ -98,13 +99,16 @@ class LogState:
     Attributes:
         position: of the last entry; ``None``: nothing was ever written, or everything is lost.
         age_s: for how long this server has been known to have this state; a server that was restarted, failed over
-            to, or flushed begins anew, for others may still be restoring what it has lost.
+            to, or flushed begins anew, for others may still be restoring what it has lost. 0 while somebody says
+            that he is (``append``); where he has not said so for some seconds, it counts from when that ran out.
         incarnation: another one after a restart or a failover; what was scanned meanwhile is not all there is.
+        time_s: what the server's clock says, in seconds since the epoch; 0.0: not told.
     """
 
     position: Position | None
     age_s: float
     incarnation: str = ""
+    time_s: float = 0.0
 
 
 class SharedLog(Protocol):
@@ -121,6 +125,7 @@ class SharedLog(Protocol):
         *,
         version: int,
         restored: Sequence[Record] = (),
+        restoring: bool = False,
     ) -> Position | None:
         """Writes records (key and content) and one entry for all of them, in one step.
 
@@ -129,6 +134,9 @@ class SharedLog(Protocol):
             version: the entry's, and its records', will be higher.
             restored: written as well, each with the version that it has (none above ``version``): what is restored
                 is no newer than it was when it was lost.
+            restoring: the writer has more to restore after this. Until its next write that says otherwise, or for
+                10 s, ``LogState.age_s`` is 0; every write takes back what the same writer said in its last one,
+                and nothing that another one has said.
 
         Returns:
             The position with this entry; ``None``: others have written in between.
@@ -149,7 +157,8 @@ class SharedLog(Protocol):
         """Every record that is there from beginning to end of the scan, in portions, perhaps more than once."""
 
     async def purge(self, older_than_s: float) -> int:
-        """Removes what has been no more for longer than that, and revocations that have run out: a bounded piece
-        of the work, which goes on when it is called again. Returns how many records are gone."""
+        """Removes what has been no more for longer than that, what is kept of clients that were deleted before it,
+        revocations that have run out, and marks of clients that nobody needs any more; all by the server's clock.
+        A bounded piece of the work, which goes on when it is called again; returns how many records are gone."""
 
     async def close(self) -> None: ...

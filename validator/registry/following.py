@@ -7,6 +7,8 @@ enough that all others have done so too.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -15,9 +17,10 @@ from validator.core.changes import Change, content
 from validator.errors import Unavailable
 from validator.model import Reason
 from validator.ports import Clock, LocalStore, LogEntry, LogState, Position, Record, SharedLog
+from validator.registry.batches import BATCH, batches
 from validator.registry.contact import Contact
-from validator.registry.mirror import Mirror, batches, broken
-from validator.registry.write_behind import WriteBehind
+from validator.registry.mirror import Mirror, unfit
+from validator.registry.write_behind import WriteBehind, broken
 
 SETTLE_S: Final = 1.0  # others may still be restoring what a server has lost that has been as it is for less
 STALE_S: Final = 29 * 86400.0  # what is deleted is remembered in the log for 30 days
@@ -42,6 +45,7 @@ class Follower:
     Attributes:
         lock: one writes, follows or reconciles at a time.
         synced: set once it follows for the first time.
+        skew_s: by how much the clock here is ahead of the server's.
         reconciliations, followed, restored: counted for the metrics; entries and records.
     """
 
@@ -71,9 +75,16 @@ class Follower:
         self._marked_at = self._read_again_at = self._push_at = clock.monotonic()
         self._push_refused = False
         self._said_broken = False
+        self._restoring: Record | None = None  # the last that was pushed while there was more to push
+        self.skew_s = 0.0
         self.reconciliations = 0
         self.followed = 0
         self.restored = 0
+
+    @property
+    def waiting(self) -> int:
+        """Records of which the log is to be told; while it is lost, those of which it never was."""
+        return len(self._mirror.ahead if self._attached else self._mirror.unshared)
 
     async def load(self) -> None:
         """Goes on from what the file says; raises ``Unavailable``."""
@@ -208,11 +219,14 @@ class Follower:
             return
         self._read_again_at = self._clock.monotonic() + _AGAIN_S
         keys = list(unreadable)[:_FETCHED]
-        for key, record in zip(keys, await self._shared.fetch(keys), strict=True):
+        found = await self._shared.fetch(keys)
+        for key in keys:  # the next time it is the turn of others
+            version = unreadable.pop(key)
+            unreadable[key] = version
+        for key, record in zip(keys, found, strict=True):
             if record is None:
                 unreadable.pop(key, None)
-            else:
-                await self._mirror.take([record])
+        await self._mirror.take([record for record in found if record is not None])
         if not unreadable:
             self._store_position()
 
@@ -225,8 +239,13 @@ class Follower:
         self.reconciliations += 1
         if self._position is not None and not away:  # while away is remembered by when a position was written last
             self._behind.put([], position=broken(self._position))
-        await self._behind.settled()
-        await self._mirror.compare_all(self._store)
+        with suppress(Unavailable):  # what cannot be written is compared as well
+            await self._behind.settled()
+        announced = away or state.position is not None
+        async for _ in self._mirror.compare_all(self._store):
+            if not announced and len(self._mirror.ahead) > BATCH:
+                announced = True
+                await self._announce()
         async for portion in self._shared.scan():
             async with self.lock:
                 self._contact.taken += await self._mirror.take(portion)
@@ -246,7 +265,9 @@ class Follower:
 
     async def _push_when_due(self) -> None:
         """That the log refuses it is no reason not to follow it."""
-        if not self._mirror.ahead or (self._push_refused and self._clock.monotonic() < self._push_at):
+        if self._push_refused and self._clock.monotonic() < self._push_at:
+            return
+        if not self._mirror.to_push and self._restoring is None:
             return
         try:
             await self._push()
@@ -254,19 +275,42 @@ class Follower:
             self._push_at = self._clock.monotonic() + _AGAIN_S
             if not self._push_refused:
                 self._push_refused = True
-                _log.warning("shared store takes no writes", records=len(self._mirror.ahead), detail=error.detail)
+                _log.warning(
+                    "shared store takes no writes", records=len(self._mirror.to_push), detail=error.detail
+                )
         else:
             self._push_refused = False
 
-    async def _push(self) -> None:
-        for keys in batches(self._mirror.ahead.values()):
+    async def _announce(self) -> None:
+        """Nothing is there, and what is to be restored takes a while to find out: others are to wait for it."""
+        mirror = self._mirror
+        record = next((record for record in mirror.ahead.values() if record.version and not unfit(record)), None)
+        if record is None:
+            return
+        with suppress(Unavailable):  # it is found out when the rest is pushed
             async with self.lock:
-                await self._push_batch(keys)
+                written = await self._shared.append(
+                    None, [], version=mirror.version, restored=[record], restoring=True
+                )
+            if written is not None:
+                self._restoring = record
 
-    async def _push_batch(self, keys: Sequence[str]) -> None:
+    async def _push(self) -> None:
+        found = batches(self._mirror.to_push)
+        keys = next(found, None)
+        while keys is not None:
+            after = next(found, None)
+            async with self.lock:
+                await self._push_batch(keys, more=after is not None)
+            keys = after
+        if self._restoring is not None:
+            async with self.lock:
+                await self._end_restoring(self._restoring)
+
+    async def _push_batch(self, keys: Sequence[str], *, more: bool) -> None:
         mirror = self._mirror
         for _ in range(_TRIES):
-            batch = [mirror.ahead[key] for key in keys if key in mirror.ahead]
+            batch = mirror.fitting(keys)
             if not batch or not self._attached:
                 return
             position = await self._shared.append(
@@ -274,8 +318,11 @@ class Follower:
                 [(record.key, record.content) for record in batch if not record.version],
                 version=mirror.version,
                 restored=[record for record in batch if record.version],
+                restoring=more,
             )
             if position is not None:
+                told = replace(batch[0], version=batch[0].version or position.version)
+                self._restoring = told if more else None
                 # What others were never told is no loss of the log's.
                 restored = sum(1 for record in batch if record.version and record.key not in mirror.unshared)
                 self._position = position
@@ -286,8 +333,23 @@ class Follower:
             await self._catch_up()  # and what is newer here now is looked at again
         raise _unavailable("others keep writing")
 
+    async def _end_restoring(self, record: Record) -> None:
+        """Others have restored the rest: nobody needs to wait for it any more."""
+        self._restoring = None
+        if not self._attached or (await self._shared.fetch([record.key]))[0] != record:
+            return
+        position = await self._shared.append(
+            self._position, [], version=self._mirror.version, restored=[record], restoring=False
+        )
+        if position is not None:
+            self._position = position
+            self._mirror.highest = max(self._mirror.highest, position.version)
+            self._store_position()
+
     def _prove(self, state: LogState) -> None:
         """Everything up to this state is known here."""
+        if state.time_s:
+            self.skew_s = self._clock.now() - state.time_s
         self._settled_in = SETTLE_S - state.age_s
         if self._settled_in <= 0.0:
             self._proven()
@@ -313,6 +375,7 @@ class Follower:
 
     def _lose(self, why: str) -> float:
         self._attached = False
+        self._restoring = None
         return self._contact.lost(why)
 
 

@@ -94,6 +94,16 @@ class Replica:
         """Records that the log did not have, and has from here."""
         return self._follower.restored
 
+    @property
+    def waiting(self) -> int:
+        """Records of which the log is to be told, or cannot be."""
+        return self._follower.waiting
+
+    @property
+    def clock_skew_s(self) -> float:
+        """By how many seconds the clock here is ahead of the shared log's, when it was followed last."""
+        return self._follower.skew_s
+
     def stale_s(self) -> float:
         """For how long others may have written what is not known here; 0 while following."""
         return self._contact.stale_s()

@@ -4,15 +4,14 @@ Law of this file: pure, and the same verdict at every sidecar. A record that can
 """
 
 import json
-import math
 from typing import Final
 
 from validator.core.changes import ApplicationChange, Change, ClientChange, RevocationChange, change, content
-from validator.core.revocations import normal_revocation
-from validator.model import Application, ClientRecord, Revocation
+from validator.core.naming import check_application, check_revocation
+from validator.model import ClientRecord, Revocation
 from validator.ports import Record
 
-_REVOCATIONS: Final = "revocation\0"  # how the keys of RevocationChange begin
+REVOCATIONS: Final = "revocation\0"  # how the keys of RevocationChange begin
 _END_OF_TIME_S: Final = 2.0**53
 
 
@@ -29,30 +28,37 @@ def read(record: Record) -> Change:
     _check_characters(record)
     if isinstance(found, ClientChange) and found.record is not None:
         _check_client(found.record)
-    if isinstance(found, ApplicationChange) and found.application is not None:
-        _check_application(found.application)
-    if isinstance(found, RevocationChange):
-        _check_revocation(found.entry)
+    try:
+        if isinstance(found, ApplicationChange) and found.application is not None:
+            check_application(found.application)
+        if isinstance(found, RevocationChange):
+            check_revocation(found.entry)
+    except ValueError as error:
+        raise ValueError(f"what is written of {record.key!r} could not have been written here: {error}") from None
     return found
 
 
-def weighed(mine: Record, theirs: Record) -> Record:
-    """What holds: ``theirs`` itself, ``mine`` itself, or of two revocations of one thing what covers both.
+def weighed(mine: Record, theirs: Record, *, untold: bool = False) -> Record:
+    """What holds: ``theirs`` itself, ``mine`` itself, or one that is to stand in the place of both.
 
     The higher version holds; what was written here before anything was shared holds against nothing. Where two
-    have the same version, a revocation holds against its lifting, and else what all others read in the log.
+    have the same version, what all others read in the log holds. Of two revocations of one thing holds what covers
+    both; and a revocation that whoever has lifted it could not know of holds against its lifting.
+
+    Args:
+        untold: others were never told of ``mine``, as of nothing that was written before anything was shared.
     """
-    if mine.content is not None and theirs.content is not None and theirs.key.startswith(_REVOCATIONS):
+    if not theirs.key.startswith(REVOCATIONS) or mine.content is None:
+        return mine if mine.version > theirs.version else theirs
+    if theirs.content is not None:
         both = _covering(mine.content, theirs.content)
         version = max(mine.version, theirs.version)
         if both == theirs.content and theirs.version == version:
             return theirs
         return mine if (both, version) == (mine.content, mine.version) else Record(mine.key, version, both)
-    if mine.version != theirs.version:
-        return mine if mine.version > theirs.version else theirs
-    if theirs.key.startswith(_REVOCATIONS) and theirs.content is None and mine.content is not None:
-        return mine if mine.version else theirs
-    return theirs
+    if mine.version and mine.version >= theirs.version:
+        return mine
+    return Record(mine.key, theirs.version + 1, mine.content) if untold or not mine.version else theirs
 
 
 def _covering(one: str, other: str) -> str:
@@ -63,12 +69,6 @@ def _covering(one: str, other: str) -> str:
     written = content(RevocationChange(covering))
     assert written is not None  # noqa: S101 - what is not lifted has a content
     return written
-
-
-def _check_application(application: Application) -> None:
-    words = (application.name, application.strategy, application.client_id, *application.groups)
-    if not all(isinstance(word, str) for word in words):
-        raise ValueError(f"what is written of the application {application.id!r} is not all text")
 
 
 def _check_characters(record: Record) -> None:
@@ -85,10 +85,3 @@ def _check_client(record: ClientRecord) -> None:
     ended: object = record.deleted_at
     if ended is not None and not (isinstance(ended, int | float) and abs(ended) < _END_OF_TIME_S):
         raise ValueError("the time at which a registered client was deleted is no number, or too large")
-
-
-def _check_revocation(entry: Revocation) -> None:
-    if normal_revocation(entry) != entry:
-        raise ValueError(f"the client id {entry.value!r} is not written in its canonical form")
-    if math.isnan(entry.created_at) or (entry.expires_at is not None and math.isnan(entry.expires_at)):
-        raise ValueError(f"the times of the revocation of {entry.value!r} are no numbers")

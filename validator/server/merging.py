@@ -36,6 +36,8 @@ GAUGES: Final[Mapping[str, _Rule]] = {
     _BREAKER_STATE: max,  # and of the states that are left the worst: see _one_state
     "validator_redis_up": min,
     "validator_redis_stale_seconds": max,
+    "validator_redis_clock_skew_seconds": _first,
+    "validator_redis_records_waiting": _add,
     "validator_workers": _add,
     "validator_workers_configured": _add,
     "validator_build_info": _first,
@@ -86,12 +88,15 @@ def _one_state(samples: Sequence[Sample]) -> list[Sample]:
     worst: dict[_Labels, int] = {}
     for sample in samples:
         if sample.value:
-            breaker, rank = _breaker(sample), _WORST_FIRST.index(sample.labels["state"])
+            breaker, rank = _breaker(sample), _rank(sample)
             worst[breaker] = min(rank, worst.get(breaker, rank))
-    return [
-        sample._replace(value=float(worst.get(_breaker(sample)) == _WORST_FIRST.index(sample.labels["state"])))
-        for sample in samples
-    ]
+    return [sample._replace(value=float(worst.get(_breaker(sample)) == _rank(sample))) for sample in samples]
+
+
+def _rank(sample: Sample) -> int:
+    """The worst is 0; a state that is not known here hides none that is."""
+    state = sample.labels.get("state", "")
+    return _WORST_FIRST.index(state) if state in _WORST_FIRST else len(_WORST_FIRST)
 
 
 def _breaker(sample: Sample) -> _Labels:

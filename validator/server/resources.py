@@ -5,56 +5,33 @@ pydantic models; from them come the validation, the replies and the OpenAPI docu
 What needs more than one member or the configuration to be judged stands in ``mistakes`` beside its model.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from validator.core import naming
 from validator.core.registry import MAX_GROUPS
 from validator.model import Application, Origin, RegistrationStatus, Revocation
 
-# C0 and C1 controls, DEL, the line and paragraph separators: nothing that breaks a header or a log line.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-# Visible ASCII without the comma, which separates them in a header.
-_GROUP = r"^[\x21-\x2b\x2d-\x7e]+$"
-
 MAX_REGISTRATIONS = 1000  # services of one application
-
-
-def _printable(value: str) -> str:
-    if _CONTROL.search(value):
-        raise ValueError("must not contain control characters")
-    return value
-
-
-def _addressable(value: str) -> str:
-    if value in {".", ".."}:
-        raise ValueError("must not be '.' or '..': no URL could name it")
-    return value
-
-
-def _group(value: str) -> str:
-    if re.fullmatch(_GROUP, value) is None:
-        raise ValueError("must be visible ASCII characters without spaces and commas")
-    return value
 
 
 def _short(value: object) -> object:
     return {"service": value, "status": "approved"} if isinstance(value, str) else value
 
 
-Id = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable), AfterValidator(_addressable)]
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
-ClientId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_printable)]
-Service = Annotated[
-    str, Field(min_length=1, max_length=256), AfterValidator(_printable), AfterValidator(_addressable)
-]
-StrategyName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
-TokenId = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_printable)]
+_printable, _addressable = AfterValidator(naming.printable), AfterValidator(naming.addressable)
+Id = Annotated[str, Field(min_length=1, max_length=naming.MAX_ID_CHARS), _printable, _addressable]
+Name = Annotated[str, Field(min_length=1, max_length=naming.MAX_NAME_CHARS), _printable]
+ClientId = Annotated[str, Field(min_length=1, max_length=naming.MAX_CLIENT_ID_CHARS), _printable]
+Service = Annotated[str, Field(min_length=1, max_length=naming.MAX_SERVICE_CHARS), _printable, _addressable]
+StrategyName = Annotated[str, Field(min_length=1, max_length=naming.MAX_STRATEGY_CHARS), _printable]
+TokenId = Annotated[str, Field(min_length=1, max_length=naming.MAX_TOKEN_ID_CHARS), _printable]
 Group = Annotated[
-    str, Field(min_length=1, max_length=128, json_schema_extra={"pattern": _GROUP}), AfterValidator(_group)
+    str,
+    Field(min_length=1, max_length=naming.MAX_GROUP_CHARS, json_schema_extra={"pattern": naming.GROUP}),
+    AfterValidator(naming.group),
 ]
 Status = Literal["approved", "pending", "revoked", "rejected"]
 Mistakes = list[tuple[str, str]]  # JSON pointer, what is wrong

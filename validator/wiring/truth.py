@@ -118,6 +118,14 @@ class Truth:
                 "For how long others may have written what is not known here",
                 replica.stale_s(),
             ),
+            GaugeMetricFamily(
+                "validator_redis_clock_skew_seconds",
+                "By how much this machine's clock is ahead of Redis's",
+                replica.clock_skew_s,
+            ),
+            GaugeMetricFamily(
+                "validator_redis_records_waiting", "Records that Redis does not have yet", replica.waiting
+            ),
             CounterMetricFamily(
                 "validator_redis_losses", "Times that following was interrupted", replica.times_lost
             ),

@@ -37,3 +37,9 @@ async def left_ms(server: RedisServer, ending: str) -> int:
     left = await asyncio.to_thread(server.ask, "PTTL", names[0])
     assert isinstance(left, int)
     return left
+
+
+async def counted(server: RedisServer) -> int:
+    """The tries that count against the client."""
+    found = await asyncio.to_thread(server.raw, "HGET", f"{PREFIX}:proofs:{{tag}}:client:tries", "n")
+    return int(found or 0)

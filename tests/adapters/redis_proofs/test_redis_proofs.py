@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis_servers
-from redis_proofs_support import PREFIX, SLOT, Make, begin, left_ms
+from redis_proofs_support import PREFIX, SLOT, Make, begin, counted, left_ms
 from redis_servers import RedisServer
 
 from validator.adapters.redis_proofs import RedisProofs
@@ -113,6 +113,22 @@ async def test_who_asked_without_leave_is_counted_if_it_failed(server: RedisServ
     assert 50 < found.rest_s <= 60
 
 
+async def test_a_try_counts_once_and_is_given_back_once(server: RedisServer, make: Make) -> None:
+    proofs = make(server)
+    await tried(proofs, "another", failed=True)
+    leave = await begin(proofs, "one")
+    assert isinstance(leave, Leave)
+    for _ in range(3):
+        await proofs.settle(SLOT, "one", (), Settled(failed=True))
+    assert await counted(server) == 2
+    for _ in range(3):
+        await proofs.settle(SLOT, "one", (), Settled(failed=False))
+    assert await counted(server) == 1
+    for _ in range(3):
+        await proofs.settle(SLOT, "two", (), Settled(failed=True))
+    assert await counted(server) == 2
+
+
 async def test_who_proved_right_is_let_through_until_he_is_wrong(server: RedisServer, make: Make) -> None:
     proofs = make(server)
     await tried(proofs, "one", failed=False, right=True)
@@ -150,7 +166,7 @@ async def test_who_is_vouched_for_is_let_through(server: RedisServer, make: Make
     assert isinstance(await begin(proofs, "three"), Leave)
 
 
-COMMANDS = "+evalsha +eval +get +set +del +exists +strlen +hget +hmget +hset +hincrby +pttl +pexpire +time"
+COMMANDS = "+evalsha +eval +get +set +del +exists +strlen +hget +hmget +hset +hdel +hincrby +pttl +pexpire +time"
 
 
 async def test_it_needs_few_permissions(tmp_path: Path, make: Make) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import redis_servers
-from redis_proofs_support import NEVER_S, RIGHT, SLOT, WRONG, Make, begin
+from redis_proofs_support import NEVER_S, PREFIX, RIGHT, SLOT, WRONG, Make, begin, counted
 from redis_servers import RedisServer, wait_until
 from support_fleet import Member, ask_all, close_all, fleet
 from support_http import TOKEN, CannedIdp, turns
 from support_pipeline import app, basic
 
 from validator.adapters.breaker import BreakerState
+from validator.adapters.redis_proofs import RedisProofs
 from validator.core.redis_url import RedisEndpoint
 from validator.errors import Unavailable
 from validator.model import Reason
@@ -252,7 +253,56 @@ async def test_a_turn_that_redis_gave_too_late_is_given_back_before_it_runs_out(
     await asyncio.to_thread(own.resume)
     await asyncio.to_thread(wait_until, lambda: _scripts_run(own) > run, "what was asked is done")
     await asyncio.to_thread(wait_until, lambda: not own.ask("KEYS", "*:asking"), "the turn is given back")
-    assert isinstance(await begin(other, guess=False), Leave)  # the try counts: it may be one
+    assert await counted(own) == 2  # "warm", and this one until it is settled: it may have failed
+    assert isinstance(await begin(other, guess=False), Leave)
+
+
+async def gone_on_alone(proofs: RedisProofs, own: RedisServer, outcome: Settled) -> None:
+    """Asks while Redis is silent, and settles when it is still not asked; returns when it has heard of that."""
+    await proofs.begin(Slot("other", "name"), "warm", lease_s=0.01, guess=True, since=None)
+    await asyncio.to_thread(own.stall)
+    with pytest.raises(Unavailable) as caught:
+        await begin(proofs, "slow", lease_s=600.0)
+    assert caught.value.sent
+    with pytest.raises(Unavailable):
+        await proofs.settle(SLOT, "slow", (), outcome)
+    await asyncio.to_thread(own.resume)
+    await asyncio.to_thread(wait_until, lambda: own.ask("KEYS", "*:answer"), "it is settled")
+
+
+async def test_a_try_that_was_counted_too_late_to_be_told_is_given_back_if_it_was_right(
+    own: RedisServer, make: Make
+) -> None:
+    for number in range(SLOT.counters[0][1] + 1):
+        text = f"sealed-{number}"
+        await gone_on_alone(make(own, timeout_s=0.05), own, Settled(False, None, text, 60.0))
+        assert await begin(make(own)) == Answered(text)
+        assert not await asyncio.to_thread(own.ask, "KEYS", "*:tries")
+        await asyncio.to_thread(own.ask, "DEL", f"{PREFIX}:proofs:{{tag}}:name:answer")
+    assert isinstance(await begin(make(own)), Leave)
+
+
+@pytest.mark.parametrize(("pair", "tries"), [(RIGHT, 0), (WRONG, 1)])
+async def test_a_member_that_goes_on_alone_gives_its_try_back_if_it_was_right(
+    own: RedisServer, make: Make, clock: ManualClock, idp: CannedIdp, pair: bytes, tries: int
+) -> None:
+    proofs = make(own, timeout_s=0.2)
+    await proofs.begin(SLOT, "warm", lease_s=0.01, guess=True, since=None)
+    await asyncio.to_thread(own.flush)
+    member = fleet(1, clock, idp, lambda: proofs, [app()])[0]
+    await asyncio.to_thread(own.stall)
+    assert (await member.ask(pair)).status == (401 if tries else 200)
+    await asyncio.to_thread(own.resume)
+    await asyncio.to_thread(wait_until, lambda: own.ask("KEYS", "*:answer"), "it is settled")
+    names = await asyncio.to_thread(own.ask, "KEYS", "*:tries")
+    assert isinstance(names, list)
+    assert [await asyncio.to_thread(own.raw, "HGET", name, "n") for name in names] == [b"1"] * tries
+    await member.close()
+
+
+async def test_and_stays_counted_once_if_it_was_wrong(own: RedisServer, make: Make) -> None:
+    await gone_on_alone(make(own, timeout_s=0.05), own, Settled(True, False, "sealed", 60.0))
+    assert await counted(own) == 1
 
 
 async def test_a_turn_is_given_back_while_redis_is_not_asked(own: RedisServer, make: Make) -> None:
