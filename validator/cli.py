@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TextIO, get_args
 
@@ -183,20 +183,38 @@ async def _serve_until_told(settings: Settings, path: Path, workers: int) -> int
     gc.disable()  # what is made while starting stays
     try:
         async with lock:  # a reload waits for it
-            await sidecar.start()
+            started = await _unless(told, sidecar.start())
     except (StoreError, OSError, ValueError) as error:
-        log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
-        await sidecar.stop()
-        return NO
+        if not told.is_set():
+            log.error("cannot start", detail=str(error))  # noqa: TRY400 - for a person; a traceback says less
+            await sidecar.stop()
+            return NO
+        started = False  # what it lacks may be what the same signal has ended
     finally:
         # A full collection would walk it all, modules and applications included, and every request would wait.
         gc.freeze()
         gc.enable()
-    await told.wait()
+    if started:
+        await told.wait()
     log.info("stopping")
     await sidecar.stop()
     log.info("stopped")
     return DONE
+
+
+async def _unless(told: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Whether it was done before one was told to end; raises what it raises. It is cut off otherwise."""
+    working, waiting = asyncio.create_task(work), asyncio.create_task(told.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        working.cancel()  # nothing where it is done
+        await asyncio.wait({working})
+    if working.cancelled():
+        return False
+    working.result()
+    return True
 
 
 async def _reload(sidecar: Sidecar | Supervisor, path: Path, lock: asyncio.Lock) -> None:

@@ -27,11 +27,13 @@ from validator.model import (
     Origin,
     Proof,
     Reason,
+    Revocation,
     SessionCookie,
 )
 from validator.pipeline import MAX_JOINED, JointRoute, Route
 from validator.ports import Clock
 from validator.remedies import Situation, remedy
+from validator.remedies.blocks import blocking
 from validator.settings import Settings
 from validator.steps import MAX_TOKEN_BYTES, Teller, Told, outcome
 from validator.wiring import Sidecar, parts, trusted_places
@@ -128,6 +130,7 @@ class _Explanation:
         self._teller = Teller(self._strategy, self._places, sidecar.now())
         self._client_id = credential.client_id if isinstance(credential, ClientCredentials) else None
         self._application: Application | None = None
+        self._revocations: list[Revocation] = []
 
     async def tell(self) -> int:
         """Prints all of it; returns the exit code."""
@@ -259,6 +262,7 @@ class _Explanation:
         if self._settings.redis is not None and self._settings.store.path is None:
             _say("what is shared through Redis was not looked at: only a sidecar with store.path has a copy", 1)
         if registry.covers(proof, application):
+            self._revocations = blocking(registry.revocation, proof, application)
             raise Denied(Reason.REVOKED, "the client, application, token or session was revoked")
 
     def _authorize(self) -> int:
@@ -286,6 +290,7 @@ class _Explanation:
             self._application,
             self._service,
             self._sidecar.now(),
+            revocations=self._revocations,
         )
 
     def _minted(self) -> Jws | None:

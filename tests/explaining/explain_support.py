@@ -55,11 +55,13 @@ class Explainer:
         first = next(iter(strategies))
         application = {"id": "app-1", "name": "Orders", "strategy": first, "client_id": client_id}
         registered, redis = options.pop("registered", True), options.pop("redis", None)
+        store = options.pop("store", None)
         settings = Settings.model_validate(
             {
                 "strategies": strategies,
                 "applications": [{**application, "registrations": ["svc"]}] if registered else [],
                 "redis": redis,
+                "store": {"path": store},
             }
         )
         options = {"strategy": None, "service": "svc", "clock": CLOCK, **options}

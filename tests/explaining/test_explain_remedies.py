@@ -1,5 +1,6 @@
 """There is advice for every reason and every provider, ready to paste, and no secret stands in it."""
 
+import json
 import shlex
 from typing import Any
 
@@ -19,6 +20,7 @@ from validator.model import (
     Origin,
     Reason,
     RegistrationStatus,
+    Revocation,
     SessionCookie,
 )
 from validator.remedies import Situation, remedy
@@ -114,10 +116,14 @@ def test_an_operator_is_shown_the_request_to_the_control_plane() -> None:
         PAIR,
         client_id=CLIENT,
         listen={"control": "unix:/run/control.sock"},
+        revocations=[Revocation("client_id", CLIENT, "main"), Revocation("application_id", "app-1")],
     )
-    assert remedy(at)[2].startswith(
-        "  curl -X DELETE --unix-socket /run/control.sock http://localhost/v1/revocations "
-    )
+    for line, body in zip(
+        remedy(at)[2:], [{"client_id": CLIENT, "strategy": "main"}, {"application_id": "app-1"}], strict=True
+    ):
+        words = shlex.split(line)
+        assert words[:5] == ["curl", "-X", "DELETE", "--unix-socket", "/run/control.sock"]
+        assert json.loads(words[-1]) == body
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,8 @@ def test_connections_of_all_processes_are_bounded_together(run: Any) -> None:
     run(test())
 
 
-def test_what_the_kernel_has_accepted_is_served_when_listening_ends(run: Any) -> None:
+@pytest.mark.parametrize("alone", [False, True], ids=["among several", "alone"])
+def test_what_the_kernel_has_accepted_is_served_when_listening_ends(run: Any, alone: bool) -> None:
     async def test() -> None:
         board = Board.create(1)
         plane = Plane(
@@ -288,7 +289,7 @@ def test_what_the_kernel_has_accepted_is_served_when_listening_ends(run: Any) ->
             "__Host-session",
             bounds=Bounds(),
             clock=ManualClock(),
-            seat=board.seat(0),
+            seat=None if alone else board.seat(0),
         )
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         listener.setblocking(False)
@@ -297,7 +298,7 @@ def test_what_the_kernel_has_accepted_is_served_when_listening_ends(run: Any) ->
         await listeners.serve(None, TIMEOUT_S)
         clients = [socket.create_connection(address) for _ in range(40)]  # no turn of the loop between
         listeners.close()
-        assert board.total() == 40
+        assert plane.count == 40
         await listeners.finish(TIMEOUT_S)
         assert len(plane.connections) == 40
         for client in clients:
@@ -306,7 +307,7 @@ def test_what_the_kernel_has_accepted_is_served_when_listening_ends(run: Any) ->
         assert [(await one.ask(GET)).status for one in peers] == [200] * 40
         for one in peers:
             one.writer.transport.abort()
-        await until(lambda: board.total() == 0)
+        await until(lambda: plane.count == 0)
         board.close()
 
     run(test())

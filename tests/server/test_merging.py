@@ -93,6 +93,21 @@ async def test_a_breaker_is_in_one_state_and_the_worst_is_shown(states: tuple[st
     assert {key[2] for key, value in found.items() if key[0] == "token" and value == 1} == {"closed"}
 
 
+@pytest.mark.parametrize("labels", [{"breaker": "b", "state": "ajar"}, {"breaker": "b"}])
+async def test_a_state_that_is_not_known_hides_none_that_is(labels: dict[str, str]) -> None:
+    def report(*states: dict[str, str]) -> list[Metric]:
+        family = Metric(BREAKER, "", "gauge")
+        for state in states:
+            family.add_sample(BREAKER, state, 1)
+        return [family]
+
+    (merged,) = merge([report(labels), report({"breaker": "b", "state": "open"})])
+    assert [(sample.labels.get("state"), sample.value) for sample in merged.samples] == [
+        (labels.get("state"), 0),
+        ("open", 1),
+    ]
+
+
 async def test_a_report_crosses_a_process_boundary_and_is_not_changed() -> None:
     report = running().families()
     sent = pickle.loads(pickle.dumps(report))  # noqa: S301 - our own

@@ -222,7 +222,19 @@ def test_metrics_are_the_same_on_the_other_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "families", [None, 3, [[1]], [["a", "b", "counter", "", 3]], [["a", "b", "no type", "", []]]]
+    "families",
+    [
+        None,
+        3,
+        [[1]],
+        [["a", "b", "counter", "", 3]],
+        [["a", "b", "no type", "", []]],
+        [["a", "b", "gauge", "", [["a", {}, 10**400]]]],
+        [["a", "b", "gauge", "", [["a 1\nvalidator_ready", {}, 1]]]],
+        [["a", "b", "gauge", "", [["a", {'x="1"} 1\n': ""}, 1]]]],
+        [["a\nb", "b", "gauge", "", []]],
+        [[3, "b", "gauge", "", []]],
+    ],
 )
 def test_what_is_no_report_is_refused(families: object) -> None:
     with pytest.raises(ValueError, match=r"no report|no metrics|values|type"):
@@ -230,7 +242,8 @@ def test_what_is_no_report_is_refused(families: object) -> None:
 
 
 def test_no_secret_is_in_the_words_of_a_message() -> None:
-    told = [hello(), messages.Reload(hello().settings), Vouch("plain", ClientCredentials("orders", "s3cret"))]
+    reload = messages.Reload(messages.packed(hello().settings))
+    told = [hello(), reload, Vouch("plain", ClientCredentials("orders", "s3cret"))]
     for message in told:
         assert "s3cret" not in repr(message)
         assert "x" * 20 not in repr(message)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sidecar_process import SidecarProcess, configuration
-from workers_support import SECRET, alive, basic, crew, crew_config, keep_asking, kill, until
+from workers_support import SECRET, alive, basic, children, crew, crew_config, keep_asking, kill, until
 
 from validator.model import Endpoint
 from validator.testing import Fault
@@ -57,12 +57,52 @@ async def test_sigterm_does_not_wait_longer_than_the_drain_time(tmp_path: Path) 
 
 
 async def test_sigterm_to_all_processes_at_once_as_an_init_system_sends_it(tmp_path: Path) -> None:
-    async with crew(tmp_path) as sidecar:
+    """Whichever it reaches first: what waits in the kernel is answered by those who are the last to listen."""
+    async with crew(tmp_path, workers=2) as sidecar:
         pids = sidecar.pids()
         for pid in pids:
+            kill(pid, signal.SIGSTOP)
+        waiting = [await sidecar.connect() for _ in range(40)]
+        for connection in waiting:
+            await connection.send(sidecar.token)
+        for pid in pids:
             kill(pid, signal.SIGTERM)
-        assert await asyncio.to_thread(sidecar.sidecar.terminate) == 0
+        ended = asyncio.create_task(asyncio.to_thread(sidecar.sidecar.terminate))
+        await sidecar.said("stopping")
+        for pid in pids:
+            kill(pid, signal.SIGCONT)
+        assert [await connection.answer() for connection in waiting] == [200] * 40
+        assert await ended == 0
         assert [pid for pid in pids if alive(pid)] == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_during_a_start_that_waits_is_obeyed_at_once(tmp_path: Path, workers: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        redis = {"url": f"redis://127.0.0.1:{silent.getsockname()[1]}", "start_timeout_s": 60}
+        config = configuration("http://127.0.0.1:9", redis=redis, store={"path": str(tmp_path / "state.db")})
+        sidecar = SidecarProcess(config, tmp_path, arguments=["--workers", str(workers)])
+        sidecar.launch()
+        sidecar.wait_for(lambda event: event["event"] == "shared store lost")
+        assert sidecar.terminate() == 0
+    assert [event["event"] for event in sidecar.events()][-2:] == ["stopping", "stopped"]
+    assert not {"listening", "cannot start"} & {event["event"] for event in sidecar.events()}
+
+
+@pytest.mark.parametrize("whom", ["the supervisor", "a worker, then the supervisor"])
+async def test_sigterm_while_workers_start_ends_all_of_them_cleanly(tmp_path: Path, whom: str) -> None:
+    config = configuration("http://127.0.0.1:9")
+    sidecar = SidecarProcess(config, tmp_path, arguments=["--workers", "2"])
+    await asyncio.to_thread(sidecar.launch)
+    await until(lambda: _as_many(children(sidecar.pid), 2))
+    pids = children(sidecar.pid)
+    if whom != "the supervisor":
+        kill(pids[0], signal.SIGTERM)
+    assert await asyncio.to_thread(sidecar.terminate) == 0
+    assert [pid for pid in pids if alive(pid)] == []
+    events = [event["event"] for event in sidecar.events()]
+    assert events[-2:] == ["stopping", "stopped"]
+    assert "cannot start" not in events
 
 
 async def test_sighup_takes_effect_in_every_worker_under_load_without_a_lost_request(tmp_path: Path) -> None:
@@ -162,3 +202,7 @@ def test_no_secret_is_among_the_arguments_of_a_worker(tmp_path: Path) -> None:
 
 async def _longer(statuses: list[int], than: int) -> bool:
     return len(statuses) > than
+
+
+async def _as_many(found: list[int], count: int) -> bool:
+    return len(found) >= count

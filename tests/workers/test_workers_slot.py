@@ -1,132 +1,15 @@
 """A place among the workers is filled again, not too soon, and says why it cannot be filled."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from structlog.testing import capture_logs
+from workers_imitation import WITHIN_S, Imitation, good, scene, settings
 from workers_support import until
 
-from validator.model import Knowledge
-from validator.settings import Settings
-from validator.testing import ManualClock
-from validator.workers import messages
-from validator.workers.link import Link, LinkLostError
+from validator.workers import messages, slot
 from validator.workers.messages import Complete, Drain, Hello, Reload, Report, Serve
-from validator.workers.process import CannotStartError, WorkerProcess
-from validator.workers.slot import Slot
-
-WITHIN_S = 10.0
-Behave = Callable[["Imitation", int, messages.Down], None]
-
-
-class Imitation:
-    """A worker without a process: answers as ``behave`` says until it is killed."""
-
-    def __init__(self, pid: int, link: Link, behave: Behave) -> None:
-        self.pid = pid
-        self.link = link
-        self.heard: list[messages.Down] = []
-        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._behave = behave
-        self.task = asyncio.create_task(self._answer())
-
-    def send_signal(self, number: int) -> None:
-        self.end(-number)
-
-    def end(self, code: int) -> None:
-        if not self.code.done():
-            self.code.set_result(code)
-            self.link.close()
-
-    async def wait(self) -> int:
-        return await asyncio.shield(self.code)
-
-    async def _answer(self) -> None:
-        try:
-            while True:
-                number, message = messages.read_down(await self.link.receive())
-                self.heard.append(message)
-                self._behave(self, number, message)
-        except LinkLostError:
-            self.end(-9)
-
-
-def good(worker: Imitation, number: int, message: messages.Down) -> None:
-    if isinstance(message, Complete):
-        worker.link.send(messages.up(messages.READY))
-    elif isinstance(message, Report):
-        worker.link.send(messages.up(messages.DONE, number, families=[], missing=[]))
-    elif isinstance(message, Drain):
-        worker.end(0)
-    elif number:
-        worker.link.send(messages.up(messages.DONE, number))
-
-
-class Scene:
-    """A slot whose workers are imitations."""
-
-    def __init__(self) -> None:
-        self.workers: list[Imitation] = []
-        self.behave: Behave = good
-        self.settings = settings("http://127.0.0.1:9")
-        self.gone = 0
-        clock = ManualClock()
-        self.slot = Slot(
-            1,
-            lambda: Hello(0, 1, (), 3, self.settings, b"k" * 32, Knowledge.CURRENT),
-            list,
-            descriptors=(),
-            failed=lambda _worker, _message: None,
-            gone=self._gone,
-            monotonic=clock.monotonic,
-        )
-
-    def _gone(self) -> None:
-        self.gone += 1
-
-    async def spawn(self, _descriptors: object, failed: object) -> WorkerProcess:
-        own, other = socket.socketpair()
-        link = await Link.over(other, max_bytes=1 << 24)
-        self.workers.append(Imitation(1000 + len(self.workers), link, self.behave))
-        return WorkerProcess(self.workers[-1], await Link.over(own, max_bytes=1 << 20), failed)
-
-    async def number(self, count: int) -> Imitation:
-        """The worker of that number, once it serves."""
-
-        async def there() -> bool:
-            return len(self.workers) >= count and self.slot.serving
-
-        await until(there)
-        return self.workers[count - 1]
-
-    async def started(self, count: int) -> None:
-        """Once so many were."""
-
-        async def there() -> bool:
-            return len(self.workers) >= count
-
-        await until(there)
-
-
-def settings(issuer: str) -> Settings:
-    return Settings.model_validate({"strategies": {"plain": {"idp": "generic", "issuer": issuer}}})
-
-
-@asynccontextmanager
-async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    made = Scene()
-    monkeypatch.setattr(WorkerProcess, "spawn", made.spawn)
-    with capture_logs():
-        try:
-            yield made
-        finally:
-            await asyncio.wait_for(made.slot.empty(1.0), WITHIN_S)
-            for worker in made.workers:
-                worker.end(0)
-                await asyncio.wait_for(worker.task, WITHIN_S)
+from validator.workers.process import CannotStartError, WorkerGoneError, WorkerProcess
 
 
 async def test_one_that_ends_is_replaced_at_once_and_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,22 +76,135 @@ async def test_one_that_cannot_reload_makes_room_for_one_that_begins_with_it(
 async def test_a_configuration_that_changes_during_a_start_is_never_served_in_its_old_form(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """And it is no failure, however often it happens."""
     async with scene(monkeypatch) as made:
-        before, after = made.settings, settings("http://127.0.0.1:10")
+        changes = [settings(f"http://127.0.0.1:{port}") for port in (10, 11, 12)]
 
         def changes_meanwhile(worker: Imitation, number: int, message: messages.Down) -> None:
-            if isinstance(message, Complete):
-                made.settings = after
+            if isinstance(message, (Complete, Reload)) and changes:
+                made.settings = changes.pop(0)
             good(worker, number, message)
 
         made.behave = changes_meanwhile
+        with capture_logs() as logs:
+            made.slot.fill()
+            first = await made.number(1)
+        kinds = [type(message) for message in first.heard if not isinstance(message, Report)]
+        assert kinds == [Hello, Complete, Reload, Reload, Reload, Serve]
+        last = [message for message in first.heard if isinstance(message, Reload)][-1]
+        assert messages.unpacked(last.packed).strategies["plain"].issuer.endswith(":12")
+        assert logs == []
+        assert made.slot.restarts == 0
+
+
+async def test_one_that_reads_a_large_configuration_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "_SILENT_S", 0.02)
+    monkeypatch.setattr(slot, "_POLL_S", 0.01)
+    held: list[tuple[Imitation, int, messages.Down]] = []
+
+    def holds(worker: Imitation, number: int, message: messages.Down) -> None:
+        if held or isinstance(message, Reload):
+            held.append((worker, number, message))
+        else:
+            good(worker, number, message)
+
+    async with scene(monkeypatch) as made:
+        made.behave = holds
         made.slot.fill()
+        first = await made.number(1)
+        made.settings = settings("http://127.0.0.1:10")
+        reloading = asyncio.create_task(made.slot.reload(made.settings))
+        await until(lambda: _several(held))  # it was asked again and again
+        assert not first.code.done()
+        asked, held[:] = list(held), []
+        first._behave = good
+        for one in asked:
+            good(*one)
+        await asyncio.wait_for(reloading, WITHIN_S)
+        assert made.slot.worker is not None
+        assert not made.slot.worker.reloading
+        assert not first.code.done()
+
+
+async def _several(held: list[tuple[Imitation, int, messages.Down]]) -> bool:
+    return len(held) >= 4
+
+
+@pytest.mark.parametrize("error", [ValueError("embedded null byte"), RuntimeError(), OSError(11, "no more")])
+async def test_no_error_of_starting_one_leaves_a_place_empty(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async with scene(monkeypatch) as made:
+        failing = [error]
+
+        async def spawn(descriptors: object, failed: object) -> WorkerProcess:
+            if failing:
+                raise failing.pop()
+            return await made.spawn(descriptors, failed)
+
+        monkeypatch.setattr(WorkerProcess, "spawn", spawn)
+        made.slot.fill()
+        with pytest.raises((OSError, WorkerGoneError)):
+            await asyncio.wait_for(made.slot.filled, WITHIN_S)
+        await made.number(1)
+
+
+async def test_a_signal_without_a_name_leaves_no_place_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene(monkeypatch) as made:
+        made.slot.fill()
+        (await made.number(1)).end(-35)
         await made.number(2)
-        assert not any(isinstance(message, Serve) for message in made.workers[0].heard)
-        first, second = (worker.heard[0] for worker in made.workers[:2])
-        assert isinstance(first, Hello)
-        assert isinstance(second, Hello)
-        assert (first.settings, second.settings) == (before, after)
+
+
+@pytest.mark.parametrize("cut_off", [False, True], ids=["it waits", "it waits no more"])
+async def test_what_ends_a_start_for_all_is_no_failure_of_one(
+    monkeypatch: pytest.MonkeyPatch, cut_off: bool
+) -> None:
+    """A signal to a whole process group may reach a worker first."""
+
+    def ends(worker: Imitation, _number: int, message: messages.Down) -> None:
+        if isinstance(message, Complete):
+            worker.end(-15)
+            if cut_off:
+                made.slot.filled.cancel()
+            asyncio.get_running_loop().call_later(
+                0.02, lambda: emptied.append(asyncio.create_task(made.slot.empty(1.0)))
+            )
+
+    emptied: list[asyncio.Task[None]] = []
+    async with scene(monkeypatch) as made:
+        made.behave = ends
+        with capture_logs() as logs:
+            made.slot.fill()
+            await until(lambda: _any(emptied))
+            await asyncio.wait_for(emptied[0], WITHIN_S)
+        assert [entry["event"] for entry in logs] == []
+
+
+async def test_one_that_is_being_started_in_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with scene(monkeypatch) as made:
+        go_on = asyncio.Event()
+        spawning = asyncio.Event()
+
+        async def spawn(descriptors: object, failed: object) -> WorkerProcess:
+            spawning.set()
+            await go_on.wait()
+            return await made.spawn(descriptors, failed)
+
+        monkeypatch.setattr(WorkerProcess, "spawn", spawn)
+        made.behave = lambda *_: None  # it would never be ready
+        with capture_logs() as logs:
+            made.slot.fill()
+            await asyncio.wait_for(spawning.wait(), WITHIN_S)
+            emptying = asyncio.create_task(made.slot.empty(1.0))
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait_for(emptying, WITHIN_S)
+        assert logs == []
+
+
+async def _any(found: list[asyncio.Task[None]]) -> bool:
+    return bool(found)
 
 
 async def test_a_report_that_is_none_is_the_end_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:

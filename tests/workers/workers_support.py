@@ -179,7 +179,7 @@ async def crew(directory: Path, *, workers: int = 3, **sections: Any) -> AsyncIt
             made = Crew(sidecar, idp, workers)
 
             async def ready() -> bool:
-                return (await made.control("GET", "/readyz"))[0] == 200
+                return (await made.control("GET", "/readyz?exclude=redis"))[0] == 200
 
             try:
                 await until(ready)

@@ -57,8 +57,10 @@ def session(_: Situation) -> list[str]:
 def revoked(situation: Situation) -> list[str]:
     lines = ["an operator blocked it; the blocks are listed, and lifted, at the control plane"]
     lines.append(control_request(situation, "GET", "/v1/revocations"))
-    if situation.client_id is not None:
-        body = {"client_id": situation.client_id}
+    for entry in situation.revocations:
+        body = {entry.kind: entry.value}
+        if entry.strategy is not None:  # with it, and without, they are two entries
+            body["strategy"] = entry.strategy
         lines.append(control_request(situation, "DELETE", "/v1/revocations", body))
     return lines
 

@@ -15,7 +15,7 @@ from validator.core.jws import Jws
 from validator.core.oauth import GrantOptions
 from validator.core.trust import TrustedPlace
 from validator.errors import AuthError
-from validator.model import Application, Credential
+from validator.model import Application, Credential, Revocation
 from validator.settings import Settings, Strategy
 from validator.words import clean
 
@@ -36,6 +36,7 @@ class Situation:
         client_id: whom the credential names, proved or not.
         service: the service that was asked for.
         now: seconds since the epoch.
+        revocations: those that the credential is blocked by.
         unmarked: the scheme that is wanting before what stands alone, as far as its shape tells.
     """
 
@@ -52,6 +53,7 @@ class Situation:
     service: str | None = None
     now: float = 0.0
     unmarked: Literal["", "Basic", "Bearer"] = ""
+    revocations: Sequence[Revocation] = ()
 
     def claim(self, name: str) -> object:
         """A claim of the token; ``None`` where there is none."""

@@ -133,10 +133,9 @@ class Listeners:
         """
         for server in self._servers:
             server.close()
-        if self._acceptor is not None:
-            self._acceptor.close(rest=rest)
-        for listener in self._sockets:
-            listener.close()
+        # What asyncio's servers leave in the kernel's queue is taken here.
+        acceptor = self._acceptor or Acceptor(self._sockets, self._take)
+        acceptor.close(rest=rest)
 
     async def finish(self, timeout_s: float) -> None:
         """Gives the handshakes under way a moment, ``timeout_s`` seconds at most, and cuts those that are left.

@@ -163,8 +163,8 @@ class DataSide:
         Raises:
             ValueError: a ``ca_file`` or the files of ``listen.data_tls`` cannot be used.
         """
-        assert self._listeners is not None  # noqa: S101 - reloading what does not serve is a mistake of the caller
-        context = await tls_context(settings) if self._listeners.secured else None
+        listeners = self._listeners
+        context = await tls_context(settings) if listeners is None or listeners.secured else None
         throttle = self._throttle
         if settings.throttle != self._settings.throttle:
             throttle = self._new_throttle(settings)
@@ -180,20 +180,20 @@ class DataSide:
         self.providers.retire_unused(self._settings)
 
     def adopt(self, rehearsed: Rehearsed) -> None:
-        """Puts it in force without dropping a request. What is bound to sockets, files and table sizes stays as it
-        was until the next start."""
-        assert self.plane is not None  # noqa: S101 - it was rehearsed
-        assert self._listeners is not None  # noqa: S101 - as above
+        """Puts it in force without dropping a request; also before anything is served. What is bound to sockets,
+        files and table sizes stays as it was until the next start."""
         settings = rehearsed.settings
         self._settings = settings
         self._throttle = rehearsed.throttle
         self.strategies = rehearsed.strategies
-        self.plane.bounds = parts.bounds(settings)
-        self.plane.replace(self._pipeline(settings, self.strategies), settings.session.cookie_name)
+        if self.plane is not None:
+            self.plane.bounds = parts.bounds(settings)
+            self.plane.replace(self._pipeline(settings, self.strategies), settings.session.cookie_name)
         self.caches.begin_anew()
         self.providers.retire_unused(settings)
-        self.providers.tend()
-        if rehearsed.context is not None:
+        if self.plane is not None:
+            self.providers.tend()
+        if rehearsed.context is not None and self._listeners is not None:
             self._listeners.renew(rehearsed.context, settings.limits.header_timeout_s)
 
     # The end

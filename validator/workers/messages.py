@@ -6,6 +6,7 @@ which can only be data, and only what goes to one is pickled. Both sides run the
 
 import json
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -82,7 +83,9 @@ class FailedElsewhere:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Reload:
-    settings: Settings
+    """Settings to go by, as ``packed``: written once for all workers, and read where nothing else waits for it."""
+
+    packed: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ DONE: Final = "done"
 REFUSED: Final = "refused"
 FAILED_TRY: Final = "failed_try"
 
+_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+
 
 def down(message: Down, number: int = 0) -> bytes:
     """A frame to a worker; ``number``: of what it is to answer to, 0: nothing."""
@@ -122,6 +127,17 @@ def read_down(frame: bytes) -> tuple[int, Down]:
     """The inverse. To be used in a worker alone, and of what its supervisor sent alone."""
     number, message = pickle.loads(frame)  # noqa: S301 - from the process that started this one
     return number, message
+
+
+def packed(settings: Settings) -> bytes:
+    """For ``Reload``. A configuration with many applications takes long: for a thread."""
+    return pickle.dumps(settings, protocol=5)
+
+
+def unpacked(settings: bytes) -> Settings:
+    """The inverse; as ``read_down``."""
+    found: Settings = pickle.loads(settings)  # noqa: S301 - from the process that started this one
+    return found
 
 
 def up(kind: str, number: int = 0, **more: object) -> bytes:
@@ -186,10 +202,17 @@ def read_families(plain: object) -> list[Metric]:
     families = []
     try:
         for name, documentation, kind, unit, samples in plain:  # type: ignore[attr-defined]
-            family = Metric(name, documentation, kind, unit)
+            family = Metric(_word(name), str(documentation), kind, str(unit))
             for sample, labels, value in samples:
-                family.add_sample(sample, {str(k): str(v) for k, v in labels.items()}, float(value))
+                family.add_sample(_word(sample), {_word(k): str(v) for k, v in labels.items()}, float(value))
             families.append(family)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"no metrics: {error}") from None
     return families
+
+
+def _word(name: object) -> str:
+    """A name as Prometheus writes it: it stands there as it is."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise ValueError("no metrics: a name that is none")

@@ -6,7 +6,8 @@ that does not say so in time says nothing any more.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,12 +21,15 @@ from validator.registry.index import MemoryRegistry
 from validator.server.merging import merge
 from validator.server.sharing import Board
 from validator.settings import Settings
+from validator.workers import messages
 from validator.workers.messages import Apply, Down, FailedElsewhere, Hello, Know, Up, Vouch
 from validator.workers.process import WorkerProcess
 from validator.workers.slot import Slot
 
+_PORTION: Final = 1000  # changes in one message
 _IN_FORCE_S: Final = 1.0
-_GRACE_S: Final = 0.05
+_RELOADING_S: Final = 10.0  # more, for one that is reading a large configuration
+_TURN_S: Final = 0.05
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +61,7 @@ class Pool:
         self._own = own
         self._slots: list[Slot] = []
         self._board: Board | None = None
+        self._applying = asyncio.Lock()
 
     async def start(self, sockets: Sequence[int]) -> None:
         """Returns once all serve.
@@ -88,7 +93,8 @@ class Pool:
     async def reload(self, settings: Settings) -> None:
         """Has all go by another configuration, which was found good."""
         self._settings = settings
-        await asyncio.gather(*(slot.reload(settings) for slot in self._slots))
+        packed = await asyncio.to_thread(messages.packed, settings)
+        await asyncio.gather(*(slot.reload(settings, packed) for slot in self._slots))
 
     async def stop(self, drain_s: float) -> None:
         """Has all answer what they have accepted, and end."""
@@ -100,17 +106,26 @@ class Pool:
     # As a follower
 
     async def apply(self, changes: Sequence[Change]) -> None:
+        # Each portion has its own time: how many there are is nobody's fault.
+        async with self._applying:  # in one order: of one key, the last one is the truth
+            for start in range(0, len(changes), _PORTION):
+                await self._apply(changes[start : start + _PORTION])
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
         self._registry.apply_changes(changes)
         message = Apply(changes)
         told = [(worker, worker.asked(message)) for worker in self._everybody()]
         # Who is not live yet has done it before it serves.
         waited = {answer: worker for worker, answer in told if worker.live}
         late = await _not_done(waited, _IN_FORCE_S)
-        if late:
-            late = await _not_done(late, _GRACE_S)  # this process may itself have been held up, and not have read
-        for answer in late:
-            worker = waited[answer]
-            log.error("worker does not follow", pid=worker.pid, seconds=_IN_FORCE_S, detail="killed")
+        busy = {answer for answer in late if waited[answer].reloading}
+        await self._give_up({answer: waited[answer] for answer in late - busy}, _IN_FORCE_S)
+        late = await _not_done(busy, _RELOADING_S)
+        await self._give_up({answer: waited[answer] for answer in late}, _RELOADING_S)
+
+    async def _give_up(self, late: "Mapping[asyncio.Future[Up], WorkerProcess]", after_s: float) -> None:
+        for worker in late.values():
+            log.error("worker does not follow", pid=worker.pid, seconds=after_s, detail="killed")
             worker.kill()
         await _not_done(late, _IN_FORCE_S)
 
@@ -163,7 +178,11 @@ class Pool:
 
 
 async def _not_done(answers: "Collection[asyncio.Future[Up]]", within_s: float) -> "set[asyncio.Future[Up]]":
-    if not answers:
-        return set()
-    _, late = await asyncio.wait(answers, timeout=within_s)
+    """Those without an answer in time. Time in which this process was itself held up, and may have neither sent
+    nor read anything, does not count."""
+    late = set(answers)
+    for _ in range(math.ceil(within_s / _TURN_S)):
+        if not late:
+            break
+        _, late = await asyncio.wait(late, timeout=_TURN_S)
     return late

@@ -20,10 +20,11 @@ from validator import __version__
 from validator.core.changes import Change
 from validator.workers import messages
 from validator.workers.link import MAX_UP, Link, LinkLostError
-from validator.workers.messages import Complete, Down, FailedElsewhere, Hello, Serve, Snapshot, Up
+from validator.workers.messages import Complete, Down, FailedElsewhere, Hello, Reload, Serve, Snapshot, Up
 
 _PORTION: Final = 2000  # changes of a snapshot in one frame; the loop serves others between two
 _LAST_WORDS_S: Final = 1.0
+_RELOAD_S: Final = 60.0
 _START_S: Final = 120.0  # with a million applications on a slow machine
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ class WorkerProcess:
     Attributes:
         live: it goes by what it is told, and may be serving.
         serving: it accepts requests.
+        reloading: how many configurations it has been told of and has not said yet that it goes by.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class WorkerProcess:
         self._listening = asyncio.create_task(self._listen())
         self.live = False
         self.serving = False
+        self.reloading = 0
 
     @classmethod
     async def spawn(
@@ -75,8 +78,9 @@ class WorkerProcess:
             OSError: the system has no room for it.
         """
         own, other = socket.socketpair()
-        with other:
-            try:
+        process = None
+        try:
+            with other:
                 process = await asyncio.create_subprocess_exec(
                     # What this process was imported from, and not what lies in the present directory.
                     *(sys.executable, "-P", "-m", "validator", "worker", str(other.fileno()), __version__),
@@ -84,10 +88,12 @@ class WorkerProcess:
                     pass_fds=(other.fileno(), *descriptors),
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
                 )
-            except OSError:
-                own.close()
-                raise
-        return cls(process, await Link.over(own, max_bytes=MAX_UP), failed)
+            return cls(process, await Link.over(own, max_bytes=MAX_UP), failed)
+        except BaseException:
+            own.close()
+            if process is not None:
+                process.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -123,6 +129,14 @@ class WorkerProcess:
         """Has it accept requests. Raises as ``begin`` does."""
         await self.ask(Serve(), within_s=_START_S)
         self.serving = True
+
+    async def reload(self, packed: bytes) -> None:
+        """Has it go by ``messages.packed`` settings. Raises as ``ask`` does."""
+        self.reloading += 1
+        try:
+            await self.ask(Reload(packed), within_s=_RELOAD_S)
+        finally:
+            self.reloading -= 1
 
     def tell(self, message: Down) -> None:
         """Does not wait."""

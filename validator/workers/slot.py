@@ -18,13 +18,13 @@ from validator.server.merging import absorb
 from validator.settings import Settings
 from validator.workers import messages
 from validator.workers.backoff import Backoff
-from validator.workers.messages import Drain, FailedElsewhere, Hello, Reload, Report
+from validator.workers.messages import Drain, FailedElsewhere, Hello, Report
 from validator.workers.process import CannotStartError, WorkerGoneError, WorkerProcess
 
 _POLL_S: Final = 2.0  # what a crash loses of the metrics at most
 _SILENT_S: Final = 10.0  # a worker that says nothing for so long hangs
 _REPORT_S: Final = 1.0
-_RELOAD_S: Final = 60.0
+_ALSO_S: Final = 0.2
 _END_S: Final = 2.0  # beyond the time to drain, until it is killed
 
 log = structlog.get_logger(__name__)
@@ -111,17 +111,25 @@ class Slot:
             except WorkerGoneError:
                 self.missing = ["it does not answer"]
 
-    async def reload(self, settings: Settings) -> None:
-        """Has who serves go by another configuration; whoever cannot is replaced by one that begins with it."""
+    async def reload(self, settings: Settings, packed: bytes | None = None) -> None:
+        """Has who serves go by another configuration; whoever cannot is replaced by one that begins with it.
+
+        Args:
+            packed: the same, where it was written already.
+        """
         worker = self.worker
-        if worker is None or not worker.serving:
-            return  # it is told before it serves
+        if worker is None or not worker.serving or self._ending.is_set():
+            return  # it is told before it serves, or serves no more
         try:
-            await worker.ask(Reload(settings), within_s=_RELOAD_S)
+            if packed is None:
+                packed = await asyncio.to_thread(messages.packed, settings)
+            await worker.reload(packed)
         except CannotStartError as error:
             log.error("worker cannot reload", worker=self.number, detail=str(error))  # noqa: TRY400 - for a person
             worker.tell(Drain(settings.limits.drain_s, rest=False))
         except WorkerGoneError as error:
+            if self._ending.is_set():
+                return
             log.error("worker does not reload", worker=self.number, detail=str(error))  # noqa: TRY400 - as above
             worker.kill()
 
@@ -145,40 +153,62 @@ class Slot:
         except OSError as error:
             self._not_filled(error)
             return {"detail": f"cannot be started: {error}"}
-        why: dict[str, object] = {}
+        except Exception as error:
+            log.exception("starting a worker failed", worker=self.number)
+            self._not_filled(_our_own(error))
+            return {"detail": f"cannot be started: {type(error).__name__}"}
+        if self._ending.is_set():
+            worker.kill()
+        why: Exception | None = None
+        served = False
         try:
             await self._begin(worker)
+            served = True
             await self._watch(worker)
         except (CannotStartError, WorkerGoneError) as error:
-            self._not_filled(error)
-            why = {"detail": str(error)}
+            why = error
             await worker.end(_END_S)
         except Exception as error:
             log.exception("watching a worker failed", worker=self.number)
-            self._not_filled(WorkerGoneError(f"an error of our own: {type(error).__name__}"))
+            why = _our_own(error)
             worker.kill()
         code = await worker.ended()
         self.worker = None
         self._gone()
         self._retired, self._last, self.missing = absorb(self._retired, self._last), [], []
-        how = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
-        return {"pid": worker.pid, **how, **why}
+        if why is not None and not served:
+            await self._also_told(code)
+            self._not_filled(why)
+        detail = {"detail": str(why)} if why is not None else {}
+        return {"pid": worker.pid, **_how(code), **detail}
+
+    async def _also_told(self, code: int) -> None:
+        """What ended a worker that starts may be on its way to this process: an init system tells them all."""
+        if code in {-signal.SIGTERM, 0}:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), _ALSO_S)
 
     async def _begin(self, worker: WorkerProcess) -> None:
         hello = self._hello()
+        settings = hello.settings
         await worker.begin(hello, self._known())
-        if self._hello().settings is not hello.settings:
-            raise WorkerGoneError("the configuration has changed while it started")
+        while (latest := self._hello().settings) is not settings:  # nobody serves by what is out of force
+            settings = latest
+            await worker.reload(await asyncio.to_thread(messages.packed, settings))
         await worker.serve()
         if not self.filled.done():
             self.filled.set_result(None)
-        if (settings := self._hello().settings) is not hello.settings:
-            await self.reload(settings)
+        if (latest := self._hello().settings) is not settings:
+            await self.reload(latest)
 
     async def _watch(self, worker: WorkerProcess) -> None:
         """Until it ends, or hangs."""
         while True:
-            await self._ask_report(worker, _SILENT_S)
+            try:
+                await self._ask_report(worker, _SILENT_S)
+            except WorkerGoneError:
+                if not (worker.live and worker.reloading):  # reading a large configuration takes its time
+                    raise
             await worker.ends_within(_POLL_S)
 
     async def _ask_report(self, worker: WorkerProcess, within_s: float) -> None:
@@ -194,3 +224,16 @@ class Slot:
         if not self.filled.done():
             self.filled.set_exception(error)
             self.filled.exception()  # seen, also where nobody waits for it
+
+
+def _our_own(error: Exception) -> WorkerGoneError:
+    return WorkerGoneError(f"an error of our own: {type(error).__name__}")
+
+
+def _how(code: int) -> dict[str, object]:
+    if code >= 0:
+        return {"exit_code": code}
+    try:
+        return {"signal": signal.Signals(-code).name}
+    except ValueError:  # one without a name
+        return {"signal": -code}

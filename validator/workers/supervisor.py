@@ -49,7 +49,7 @@ class Supervisor:
     """
 
     def __init__(self, settings: Settings, *, workers: int, clock: Clock | None = None) -> None:
-        self._settings = settings
+        self._settings = self._started = settings
         clock = clock or SystemClock()
         self._sockets = Sockets()
         self._data: list[socket.socket] = []
@@ -116,7 +116,7 @@ class Supervisor:
             raise
         self._providers.retire_unused(settings)
         old, self._settings = self._settings, settings
-        await self._pool.reload(settings)
+        await self._pool.reload(_until_restart(self._started, settings))
         tell_reloaded(old, settings)
 
     async def stop(self) -> None:
@@ -137,3 +137,12 @@ class Supervisor:
         for strategy in settings.strategies.values():
             for trusted in trusted_places(strategy):
                 await self._providers.get(strategy, trusted.place, settings, self._meter)
+
+
+def _until_restart(started: Settings, settings: Settings) -> Settings:
+    """What a worker goes by, also one that begins later than the others: what lasts until the next start is that of
+    the last one."""
+    listen = settings.listen
+    if (listen.data_tls is None) != (started.listen.data_tls is None):
+        listen = listen.model_copy(update={"data_tls": started.listen.data_tls})
+    return settings.model_copy(update={"listen": listen, "redis": started.redis})

@@ -8,6 +8,8 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
+from collections.abc import Sequence
 from typing import assert_never
 
 import structlog
@@ -21,6 +23,7 @@ from validator.ports import Clock
 from validator.server.sharing import Board
 from validator.wiring.data import DataSide, Siblings, tls_context
 from validator.workers import messages
+from validator.workers.hearing import Hearing
 from validator.workers.link import MAX_DOWN, Link, LinkLostError
 from validator.workers.messages import (
     Apply,
@@ -39,8 +42,9 @@ from validator.workers.messages import (
 
 DONE, FAILED = 0, 1
 _LAST_ANSWERS_S = 1.0  # of a worker without a supervisor
-_SILENT_S = 10.0  # a supervisor asks for a report every two seconds
 _LISTENED_S = 1.0
+_WORD_S = 0.2  # for a supervisor's own, after a signal
+_AT_A_TURN = 200  # changes; a millisecond or two
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +80,7 @@ class Worker:
     def __init__(self, hello: Hello, link: Link, clock: Clock) -> None:
         self._hello = hello
         self._link = link
-        self._clock = clock
-        self._heard_at = clock.monotonic()
+        self._hearing = Hearing(hello.settings.redis, hello.knowledge, clock.monotonic)
         self._settings = hello.settings
         siblings = Siblings(hello.workers, Board(hello.board).seat(hello.number), self._failed)
         self._data = DataSide(hello.settings, clock=clock, session_key=hello.session_key, siblings=siblings)
@@ -86,14 +89,14 @@ class Worker:
         self._drain_s = 0.0
         self._rest = False
         self._alone = False
-        self._knowledge = hello.knowledge
-        self._silent = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()  # one after the other, in the order in which they were told
+        self._context: ssl.SSLContext | None = None
 
     async def work(self) -> int:
         gc.disable()  # what is made while starting stays
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._end, None)
+        loop.add_signal_handler(signal.SIGTERM, self._asked_to_end)
         following = asyncio.create_task(self._follow())
         noticing = asyncio.create_task(self._notice_silence())
         try:
@@ -107,17 +110,21 @@ class Worker:
             self._link.close()
         return FAILED if self._alone else DONE
 
-    def _end(self, drain_s: float | None) -> None:
-        """``None``: as the configuration says."""
+    def _asked_to_end(self) -> None:
+        """By somebody. An init system asks the supervisor as well, and that one knows whether anybody is left to
+        take what waits in the kernel."""
+        asyncio.get_running_loop().call_later(_WORD_S, lambda: self._end(self._settings.limits.drain_s))
+
+    def _end(self, drain_s: float) -> None:
         if not self._told.is_set():
-            self._drain_s = self._settings.limits.drain_s if drain_s is None else drain_s
+            self._drain_s = drain_s
             self._told.set()
 
     async def _follow(self) -> None:
         try:
             while True:
                 frame = await self._link.receive()
-                self._heard_at = self._clock.monotonic()
+                self._hearing.heard()
                 await self._obey(*messages.read_down(frame))
         except LinkLostError:
             log.error(  # noqa: TRY400 - for a person; a traceback says less
@@ -135,30 +142,29 @@ class Worker:
 
     async def _notice_silence(self) -> None:
         """A supervisor that is held up follows nobody who shares the truth."""
+        silent = False
         while True:
             await asyncio.sleep(_LISTENED_S)
-            silent = self._clock.monotonic() - self._heard_at > _SILENT_S
-            if silent is not self._silent and self._hello.settings.redis is not None:
-                self._silent = silent
+            if (self._hearing.silent_since is not None) is not silent:
+                silent = not silent
                 if silent:
-                    log.error("supervisor silent", seconds=_SILENT_S, detail="what is unknown here is not denied")
-                self._know()
+                    log.error("supervisor silent", detail="others may have written what is not known here")
+                else:
+                    log.warning("supervisor heard again")
+            self._know()
 
     def _know(self) -> None:
-        knowledge = self._knowledge
-        if self._alone:
-            knowledge = Knowledge.REFUSED
-        elif self._silent and knowledge is Knowledge.CURRENT:
-            knowledge = Knowledge.BEHIND
-        self._data.know(knowledge)
+        knowledge = Knowledge.REFUSED if self._alone else self._hearing.knowledge
+        if knowledge is not self._data.registry.knowledge:
+            self._data.know(knowledge)
 
     async def _obey(self, number: int, message: Down) -> None:
         match message:
             case Apply(changes):
-                await self._data.apply(changes)
+                await self._apply(changes)
                 self._done(number)
             case Know(knowledge):
-                self._knowledge = knowledge
+                self._hearing.told(knowledge)
                 self._know()
             case Vouch(strategy, pair):
                 self._data.vouch(strategy, pair)
@@ -172,10 +178,17 @@ class Worker:
             case FailedElsewhere():
                 self._data.failed_elsewhere(message.strategy, message.client_id, message.registered)
             case Drain(seconds, rest):
-                self._rest = rest
+                if not self._told.is_set():
+                    self._rest = rest
                 self._end(seconds)
             case _:
                 await self._begin(number, message)
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
+        """Others have their turns meanwhile."""
+        for start in range(0, len(changes), _AT_A_TURN):
+            await self._data.apply(changes[start : start + _AT_A_TURN])
+            await asyncio.sleep(0)
 
     async def _begin(self, number: int, message: Hello | Snapshot | Complete | Serve) -> None:
         match message:
@@ -220,7 +233,7 @@ class Worker:
             [c for c in known if isinstance(c, Forgotten)],
         )
         registry.load_file(settings.file_applications(), strategies=tuple(settings.strategies))
-        registry.set_knowledge(self._hello.knowledge)
+        registry.set_knowledge(self._hearing.knowledge)
 
     async def _serve(self, number: int) -> None:
         sockets = [socket.socket(fileno=descriptor) for descriptor in self._hello.sockets]
@@ -237,14 +250,18 @@ class Worker:
         self._done(number)
 
     async def _reload(self, number: int, message: Reload) -> None:
-        data, settings = self._data, message.settings
-        try:
-            rehearsed = await data.rehearse(settings)
-            data.registry.load_file(settings.file_applications(), strategies=tuple(settings.strategies))
-        except ValueError as error:
-            data.abandon()
-            self._link.send(messages.up(messages.REFUSED, number, why=str(error)))
-            return
-        data.adopt(rehearsed)
-        self._settings = settings
-        self._done(number)
+        """Changes are applied and acknowledged meanwhile, as far as the interpreter lets two things go on."""
+        data = self._data
+        async with self._reloading:
+            settings = await asyncio.to_thread(messages.unpacked, message.packed)
+            applications = await asyncio.to_thread(settings.file_applications)
+            try:
+                rehearsed = await data.rehearse(settings)
+                data.registry.load_file(applications, strategies=tuple(settings.strategies))
+            except ValueError as error:
+                data.abandon()
+                self._link.send(messages.up(messages.REFUSED, number, why=str(error)))
+                return
+            data.adopt(rehearsed)
+            self._settings, self._context = settings, rehearsed.context
+            self._done(number)
