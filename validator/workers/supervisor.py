@@ -140,8 +140,8 @@ class Supervisor:
 
 
 def _until_restart(started: Settings, settings: Settings) -> Settings:
-    """What a worker goes by, also one that begins later than the others: what lasts until the next start is that of
-    the last one."""
+    """What a worker goes by, also one that begins later than the others: what lasts until the next start is that
+    of the last one."""
     listen = settings.listen
     if (listen.data_tls is None) != (started.listen.data_tls is None):
         listen = listen.model_copy(update={"data_tls": started.listen.data_tls})
