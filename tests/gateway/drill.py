@@ -266,10 +266,13 @@ class Drill:
         return {path: lane.counts for path, lane in self._lanes.items()}
 
     async def until_unavailable(self, path: str) -> None:
-        """What was decided before has run out; a right answer may be none of those any more."""
+        """What was decided before has run out; a right answer may be none of those any more. A decision that no
+        question of a phase happened to meet may still be kept, so none is met for longer than any is."""
+        last_right = time.monotonic()
         async with asyncio.timeout(PATIENCE_S):
-            while (await self.phase("unavailable", 40))[path].right:
-                pass
+            while time.monotonic() - last_right <= 2 * CACHE_TTL_S:
+                if (await self.phase("unavailable", 40))[path].right:
+                    last_right = time.monotonic()
 
     async def until_well(self) -> None:
         """The last phase: what happened is over, and nothing that is remembered of it may still count."""
