@@ -71,21 +71,26 @@ class Sentinels:
     def fail_over(self) -> RedisServer:
         """Another one becomes the master, without any failure."""
         old = self.master
-        # Refused while an earlier one is still being tidied up.
-        wait_until(lambda: bool(self.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)), "a failover begins", 30.0)
+
+        def moved() -> bool:
+            if self._has_moved(old):
+                return True
+            # Refused while one is under way or being tidied up; one that it has given up does not begin again.
+            if self._named(self.sentinels[0]) == old.port:
+                self.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)
+            return False
+
+        wait_until(moved, "a failover", 50.0)
         return self.wait_for_failover(old)
 
     def wait_for_failover(self, old: RedisServer) -> RedisServer:
         """Another one is the master, all Sentinels say so, and it takes writes."""
-
-        def moved() -> bool:
-            named = {self._named(sentinel) for sentinel in self.sentinels}
-            return (
-                len(named) == 1 and old.port not in named and self.master.info("replication")["role"] == "master"
-            )
-
-        wait_until(moved, "a failover", 30.0)
+        wait_until(lambda: self._has_moved(old), "a failover", 30.0)
         return self.master
+
+    def _has_moved(self, old: RedisServer) -> bool:
+        named = {self._named(sentinel) for sentinel in self.sentinels}
+        return len(named) == 1 and old.port not in named and self.master.info("replication")["role"] == "master"
 
     def wait_for_replicas(self, count: int) -> None:
         """So many follow the master, and the Sentinels know them."""
