@@ -1,10 +1,12 @@
-"""An identity provider, and a client for it whose every outcome is written down."""
+"""An identity provider and a client for it whose every outcome is written down; a Redis and a log in it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from idp_calls import RESET_S, THRESHOLD, MakeClient, Observed
+from redis_servers import one
+from redis_support import logged
 
 from validator.adapters.breaker import CircuitBreaker
 from validator.adapters.idp import IdpClient
@@ -50,3 +52,21 @@ async def make(clock: ManualClock, observed: Observed) -> AsyncIterator[MakeClie
     yield make_client
     for client in made:
         await client.close()
+
+
+@pytest.fixture(scope="module")
+def shared_server():
+    with one() as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared_server):
+    shared_server.flush()
+    return shared_server
+
+
+@pytest.fixture
+async def log(server):
+    async with logged(server.url) as made:
+        yield made

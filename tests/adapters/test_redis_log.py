@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from redis_servers import RedisServer, one, wait_until
+from redis_servers import RedisServer, wait_until
 from redis_support import PATIENT_S, PREFIX, appended, everything, logged, refused
 
 from validator.adapters.redis_log import MAX_APPENDED, MAX_RECORD_BYTES, RedisLog
@@ -18,24 +18,6 @@ pytestmark = pytest.mark.programs
 
 RECORDS, LOG = f"{{{PREFIX}}}:records", f"{{{PREFIX}}}:log"
 DAY_S = 86_400.0
-
-
-@pytest.fixture(scope="module")
-def shared_server():
-    with one() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server):
-    shared_server.flush()
-    return shared_server
-
-
-@pytest.fixture
-async def log(server):
-    async with logged(server.url) as made:
-        yield made
 
 
 async def test_an_empty_server_has_no_position(log: RedisLog) -> None:

@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 import pytest
-from redis_servers import RedisServer, one
-from redis_support import PATIENT_S, PREFIX, appended, everything, linked, logged
+from redis_servers import RedisServer
+from redis_support import PATIENT_S, PREFIX, appended, everything, linked
 
 from validator.adapters.redis_log import RedisLog
 from validator.core.changes import Change, ClientChange, Forgotten, RevocationChange, content
@@ -17,24 +17,6 @@ pytestmark = pytest.mark.programs
 
 DAY_S = 86_400.0
 HOUR_S = 3600.0
-
-
-@pytest.fixture(scope="module")
-def shared_server():
-    with one() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server):
-    shared_server.flush()
-    return shared_server
-
-
-@pytest.fixture
-async def log(server):
-    async with logged(server.url) as made:
-        yield made
 
 
 def before(seconds: float) -> int:

@@ -33,24 +33,6 @@ RECORDS, LOG = f"{{{PREFIX}}}:records", f"{{{PREFIX}}}:log"
 DAY_S = 86_400.0
 
 
-@pytest.fixture(scope="module")
-def shared_server():
-    with one() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server):
-    shared_server.flush()
-    return shared_server
-
-
-@pytest.fixture
-async def log(server):
-    async with logged(server.url) as made:
-        yield made
-
-
 async def test_a_flush_begins_a_new_age(server: RedisServer, log: RedisLog) -> None:
     await appended(log, None, ("a", "1"))
     await log.state()
